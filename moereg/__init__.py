@@ -1,0 +1,3 @@
+"""moereg: deformable image registration with mixture-of-experts, built to be read."""
+
+__version__ = "0.1.0"

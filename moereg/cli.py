@@ -1,0 +1,175 @@
+"""`moereg`: the command line. Every command imports what it needs when it runs, so `--help` answers at once."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; bad input ends in one sentence and exit code 2."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        print(f"moereg {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    top = argparse.ArgumentParser(prog="moereg", description="Deformable image registration with mixture-of-experts.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = _command(commands, "demo", run_demo, "train SHMoAReg and a yardstick, compare, open the experts")
+    demo.add_argument("--data", default="abdomen", help="abdomen (phantoms), hippocampus, or PAIRS.csv")
+    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for what comes out")
+    demo.add_argument("--steps", type=int, help="training steps of each model (default: by data and device)")
+    _training_options(demo)
+
+    train = _command(commands, "train", run_train, "train one model")
+    train.add_argument("model", help="shmoareg or voxelmorph")
+    train.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
+    train.add_argument("--out", type=Path, required=True, help="folder for checkpoint and weights")
+    train.add_argument("--steps", type=int, help="training steps")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
+    _training_options(train)
+
+    register = _command(commands, "register", run_register, "register one image to another")
+    register.add_argument("moving", type=Path, help="NIfTI image that is moved")
+    register.add_argument("fixed", type=Path, help="NIfTI image that stays")
+    register.add_argument("--weights", type=Path, required=True)
+    register.add_argument("--out", type=Path, required=True, help="folder for warped image, field and report")
+    _device_option(register)
+
+    evaluate = _command(commands, "evaluate", run_evaluate, "measure methods on pairs")
+    evaluate.add_argument("--weights", type=Path, nargs="+", default=[], help="weights files")
+    evaluate.add_argument("--method", nargs="+", default=[], help="methods without weights: identity")
+    evaluate.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
+    evaluate.add_argument("--pairs", type=int, help="how many pairs (default: all of the test split)")
+    evaluate.add_argument("--json", type=Path, required=True, help="file for the numbers")
+    _device_option(evaluate)
+
+    explore = _command(commands, "explore", run_explore, "write a page in which a model's routing can be explored")
+    explore.add_argument("--weights", type=Path, required=True)
+    explore.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
+    explore.add_argument("--pair", type=int, default=0, help="index of the pair in the test split")
+    explore.add_argument("--out", type=Path, required=True, help="the HTML file")
+    _device_option(explore)
+
+    _command(commands, "doctor", run_doctor, "say what is installed, what is missing, how to mend it")
+    return top
+
+
+def run_demo(options: argparse.Namespace) -> None:
+    """`moereg demo`"""
+    from dataclasses import replace
+
+    from moereg import demo
+
+    plan = demo.plan_for(options.data, options.device)
+    if options.steps is not None:
+        plan = replace(plan, training=replace(plan.training, steps=options.steps))
+    result = demo.run(options.out, data=options.data, plan=plan, seed=options.seed)
+    print(demo.as_text(result))
+    print(f"\n{options.out / 'report.html'}   open it in a browser: the experts, voxel by voxel")
+
+
+def run_train(options: argparse.Namespace) -> None:
+    """`moereg train`"""
+    from dataclasses import replace
+
+    import torch
+
+    from moereg import demo
+    from moereg.data import datasets
+    from moereg.models import build, save_weights
+    from moereg.training import fit
+
+    plan = demo.plan_for(options.data, options.device)
+    config = replace(plan.training, seed=options.seed)
+    config = config if options.steps is None else replace(config, steps=options.steps)
+    pairs = datasets.load(options.data, "train", shape=plan.shape, seed=options.seed)
+    torch.manual_seed(options.seed)
+    sizes = plan.sizes if options.model == demo.OURS else {}
+    model = build(options.model, dims=len(pairs[0].shape), **sizes)
+    fit(model, pairs, config, out=options.out, resume=options.resume, title=options.model)
+    save_weights(options.out / f"{options.model}.safetensors", model)
+    print(options.out / f"{options.model}.safetensors")
+
+
+def run_register(options: argparse.Namespace) -> None:
+    """`moereg register`"""
+    from moereg.apply import register_files
+
+    for path in register_files(
+        options.moving, options.fixed, weights=options.weights, out=options.out, device=options.device
+    ):
+        print(path)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """`moereg evaluate`"""
+    from moereg import demo, evaluation
+    from moereg.data import datasets
+    from moereg.models import load_model
+    from moereg.training import best_device
+
+    device = best_device(options.device)
+    known = {"identity": evaluation.identity}
+    for name in options.method:
+        if name not in known:
+            raise ValueError(f"--method must be among {', '.join(known)}, got {name!r}.")
+    methods = {name: known[name] for name in options.method}
+    methods |= {str(path): load_model(path).to(device) for path in options.weights}
+    if not methods:
+        raise ValueError("--weights or --method must name something to evaluate, got neither.")
+    pairs = datasets.load(options.data, "test", count=options.pairs)
+    demo.write_json(options.json, evaluation.evaluate(methods, pairs, device=device, progress=True))
+    print(options.json)
+
+
+def run_explore(options: argparse.Namespace) -> None:
+    """`moereg explore`"""
+    from moereg.data import datasets
+    from moereg.models import load_model
+    from moereg.training import best_device
+    from moereg.viz.payload import explorer_payload
+    from moereg.viz.report import write_report
+
+    pairs = datasets.load(options.data, "test")
+    if not 0 <= options.pair < len(pairs):
+        raise ValueError(f"--pair must be between 0 and {len(pairs) - 1}, got {options.pair}.")
+    model = load_model(options.weights).to(best_device(options.device))
+    payload = explorer_payload(model, pairs[options.pair])
+    print(write_report(options.out, title=f"Routing of {options.weights.name}", payload=payload))
+
+
+def run_doctor(options: argparse.Namespace) -> None:
+    """`moereg doctor`"""
+    from moereg.doctor import report
+
+    print(report())
+
+
+def _command(commands, name: str, run, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(run=run)
+    return command
+
+
+def _device_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _training_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", type=int, default=0)
+    _device_option(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

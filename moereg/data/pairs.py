@@ -1,0 +1,54 @@
+"""A pair of images to be registered, and small operations on it."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from moereg.checks import check_field, check_image, check_same_space
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images on one grid, with whatever is known about them. One item, without a batch axis.
+
+    `displacement` is the truth where it is known: `moving[x + u(x)]` shows the same tissue as `fixed[x]`, in voxels.
+    `region` marks where that truth means something (the body, not the air around it).
+    """
+
+    moving: Float[Tensor, "channel *space"]
+    fixed: Float[Tensor, "channel *space"]
+    moving_labels: Int[Tensor, "1 *space"] | None = None
+    fixed_labels: Int[Tensor, "1 *space"] | None = None
+    displacement: Float[Tensor, "dims *space"] | None = None
+    region: Tensor | None = None  # (1, *S) bool
+    label_names: dict[int, str] = field(default_factory=dict)
+    spacing: tuple[float, ...] | None = None  # millimetres along each axis
+    name: str = ""
+
+    def __post_init__(self):
+        check_image("moving", self.moving[None])
+        check_image("fixed", self.fixed[None])
+        check_same_space("moving", self.moving[None], "fixed", self.fixed[None], channels=True)
+        for name in ("moving_labels", "fixed_labels", "region"):
+            value = getattr(self, name)
+            if value is not None and value.shape != (1, *self.fixed.shape[1:]):
+                raise ValueError(
+                    f"{name} must have shape {(1, *self.fixed.shape[1:])} like the images, got {tuple(value.shape)}."
+                )
+        if self.displacement is not None:
+            check_field("displacement", self.displacement[None])
+            check_same_space("displacement", self.displacement[None], "fixed", self.fixed[None])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape of both images."""
+        return tuple(self.fixed.shape[1:])
+
+    def to(self, device: torch.device | str) -> "Pair":
+        """The same pair with every tensor on `device`."""
+        moved = {
+            name: value.to(device) if isinstance(value, Tensor) else value for name, value in self.__dict__.items()
+        }
+        return Pair(**moved)

@@ -1,0 +1,177 @@
+"""SHMoE: every voxel picks, separately for each displacement direction, among convolutions of different kernel size.
+
+Source of the idea: SHMoAReg (Zheng, Feng, Li, Staring, Qiao, arXiv 2509.20073). The paper says *what* is routed: per
+voxel, per direction, experts of varying kernel size. The formulas are our instance of it:
+
+    E_e(h)        expert e, a convolution of extent k_e, one for all directions                (B, C', *S)
+    g_{d,e}(x)    gate of expert e for direction d at voxel x, from one router per direction    (B, D, N, *S)
+    y_d           = sum_e g_{d,e} E_e(h)                        mixture                         (B, D, C', *S)
+    u_d           = a_d . y_d = sum_e g_{d,e} (a_d . E_e(h))    displacement along direction d  (B, D, *S)
+
+| paper                  | code                                  |
+|------------------------|---------------------------------------|
+| expert of kernel size k | `ConvolutionExperts`, name "k³" or "k²" |
+| three directions        | `routers=("z", "y", "x")`              |
+| routing                 | `Router`, one row of logits per direction and expert |
+
+The readout `a_d` is linear and comes after the mixture, so it may as well come before it. `forward` uses this: it never
+stores the D mixtures of C' channels, and each expert's share of the displacement, `g_{d,e} (a_d . E_e)`, is at hand.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from moereg.checks import check_choice
+from moereg.nn.mixing import mix
+from moereg.nn.routing import Router, Routing
+
+EXPERT_KINDS = ("full", "nested", "separable")
+DIRECTIONS = {2: ("y", "x"), 3: ("z", "y", "x")}
+
+
+def convolution(dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
+    """The convolution class for 2-D or 3-D."""
+    return {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+
+
+class ConvolutionExperts(nn.Module):
+    """N convolutions of growing extent on the same features, each evaluated once.
+
+    | kind        | expert of extent k                                            | cost of 1, 3, 5, 7 in 3-D |
+    |-------------|---------------------------------------------------------------|---------------------------|
+    | "full"      | a dense k^D kernel                                            | 1 + 27 + 125 + 343 = 496  |
+    | "nested"    | (k-1)/2 chained 3^D convolutions; expert 5 continues expert 3 | 1 + 27 + 27 + 27 = 82     |
+    | "separable" | a k^D kernel per channel, then a 1^D mix of channels          | (1 + 27 + 125 + 343)/C + 4 |
+
+    The chain has no activation in between: every expert is one linear convolution of its extent.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, dims: int, kernel_sizes: tuple[int, ...], kind: str):
+        super().__init__()
+        check_choice("kind", kind, EXPERT_KINDS)
+        if (
+            not kernel_sizes
+            or any(k < 1 or k % 2 == 0 for k in kernel_sizes)
+            or list(kernel_sizes) != sorted(kernel_sizes)
+        ):
+            raise ValueError(f"kernel_sizes must be odd, positive and in ascending order, got {kernel_sizes}.")
+        self.kernel_sizes, self.kind = tuple(kernel_sizes), kind
+        self.names = tuple(f"{k}{'²' if dims == 2 else '³'}" for k in kernel_sizes)
+        conv = convolution(dims)
+        if kind == "full":
+            self.convolutions = nn.ModuleList(conv(in_channels, out_channels, k, padding=k // 2) for k in kernel_sizes)
+        elif kind == "separable":
+            self.convolutions = nn.ModuleList(
+                nn.Sequential(
+                    conv(in_channels, in_channels, k, padding=k // 2, groups=in_channels, bias=False),
+                    conv(in_channels, out_channels, 1),
+                )
+                for k in kernel_sizes
+            )
+        else:
+            extents = [1] if kernel_sizes[0] == 1 else []
+            extents += range(3, kernel_sizes[-1] + 1, 2)
+            self.convolutions = nn.ModuleDict(
+                {
+                    str(k): conv(
+                        in_channels if k <= 3 else out_channels, out_channels, min(k, 3), padding=min(k, 3) // 2
+                    )
+                    for k in extents
+                }
+            )
+
+    def forward(self, features: Float[Tensor, "batch channel *space"]) -> list[Tensor]:
+        """N maps `(B, C', *S)`, smallest extent first."""
+        if self.kind != "nested":
+            return [expert(features) for expert in self.convolutions]
+        outputs, chained = {}, features
+        for extent, conv in self.convolutions.items():
+            if extent == "1":
+                outputs[1] = conv(features)
+            else:
+                outputs[int(extent)] = chained = conv(chained)
+        return [outputs[k] for k in self.kernel_sizes]
+
+
+class SpatialHeterogeneousMoE(nn.Module):
+    """Features -> one displacement component per direction, each voxel and direction with its own mixture of experts.
+
+    Args:
+        channels: of the features, and of each expert's output unless `out_channels` says otherwise.
+        dims: spatial axes, 2 or 3; also the number of directions.
+        kernel_sizes: extents of the experts, odd.
+        k: experts used per voxel and direction.
+        kind: "full", "nested" or "separable" experts (see `ConvolutionExperts`).
+        gate: rule for the gates (see `moereg.nn.routing`).
+        routers: "directions" routes each direction by itself; "joint" takes one decision for all, for comparison.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        dims: int = 3,
+        out_channels: int | None = None,
+        kernel_sizes: tuple[int, ...] = (1, 3, 5, 7),
+        k: int = 2,
+        kind: str = "nested",
+        gate: str = "stopped",
+        routers: str = "directions",
+    ):
+        super().__init__()
+        check_choice("routers", routers, ("directions", "joint"))
+        self.dims = dims
+        out_channels = out_channels or channels
+        self.experts = ConvolutionExperts(channels, out_channels, dims=dims, kernel_sizes=kernel_sizes, kind=kind)
+        names = DIRECTIONS[dims] if routers == "directions" else ("all",)
+        self.router = Router(channels, self.experts.names, k=k, gate=gate, routers=names)
+        # Small, so that an untrained layer moves nothing far.
+        self.readout = nn.Parameter(torch.randn(dims, out_channels) * 0.01)
+
+    def forward(self, features: Float[Tensor, "batch channel *space"]) -> tuple[Tensor, Routing]:
+        """`(B, C, *S) -> (B, D, *S)`, and the routing with every expert's proposal in it."""
+        routing = self.router(features)
+        # Displacements are summed in the precision of the gates, float32 also under autocast: bfloat16 holds 8 bits.
+        routing = routing.with_proposals(self.proposals(features).to(routing.gates.dtype))
+        return routing.contributions.sum(2), routing
+
+    def proposals(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch dims expert *space"]:
+        """What each expert would move the voxel by, for each direction, were its gate one: `a_d . E_e`."""
+        return torch.stack([self._read(expert) for expert in self.experts(features)], dim=2)
+
+    def mixture(self, features: Float[Tensor, "batch channel *space"]) -> tuple[Tensor, Routing]:
+        """The mixtures themselves, `y_d`, before the readout: `(B, C, *S) -> (B, D, C', *S)`."""
+        routing = self.router(features)
+        mixed = mix(routing.gates, self.experts(features))
+        return mixed.expand(-1, self.dims, *mixed.shape[2:]), routing
+
+    def _read(self, expert: Tensor) -> Tensor:
+        """`a_d . E` for all directions: `(B, C', *S) -> (B, D, *S)`"""
+        return torch.matmul(self.readout, expert.flatten(2)).unflatten(2, expert.shape[2:])
+
+
+class OwnedExpertsMoE(SpatialHeterogeneousMoE):
+    """The comparison to shared experts: each direction owns N convolutions that no other direction uses.
+
+    `proposals` is the only step that differs; there is no `mixture`, because the directions have nothing in common.
+    """
+
+    def __init__(self, channels: int, *, dims: int = 3, kernel_sizes: tuple[int, ...] = (1, 3, 5, 7), **options):
+        super().__init__(channels, dims=dims, kernel_sizes=kernel_sizes, **options)
+        kind, width = self.experts.kind, self.readout.shape[1]
+        self.experts = nn.ModuleList(
+            ConvolutionExperts(channels, width, dims=dims, kernel_sizes=kernel_sizes, kind=kind) for _ in range(dims)
+        )
+
+    def proposals(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch dims expert *space"]:
+        """As for shared experts, but direction d asks its own."""
+        own = [
+            torch.stack([torch.einsum("c,bc...->b...", readout, expert) for expert in experts(features)], dim=1)
+            for readout, experts in zip(self.readout, self.experts, strict=True)
+        ]
+        return torch.stack(own, dim=1)
+
+    def mixture(self, features: Tensor) -> tuple[Tensor, Routing]:
+        """Not defined: the directions have no experts in common."""
+        raise NotImplementedError("mixture needs experts that all directions share.")

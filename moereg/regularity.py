@@ -1,0 +1,46 @@
+"""How smooth a displacement is, and whether it folds. All functions take `(B, D, *S)` in voxels, 2-D or 3-D."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from moereg.checks import check_field
+from moereg.fields import jacobian_determinant, require_size
+
+
+def diffusion(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, ""]:
+    """Mean squared first difference, `mean_x sum_ij (d u_i / d x_j)^2`. Zero for a translation."""
+    check_field("displacement", displacement)
+    require_size("displacement", displacement, 2)
+    dims = displacement.shape[1]
+    return dims * sum(displacement.diff(dim=axis).square().mean() for axis in range(2, 2 + dims))
+
+
+def bending_energy(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, ""]:
+    """Mean squared second difference, `mean_x sum_ijk (d^2 u_i / d x_j d x_k)^2`. Zero for any affine map.
+
+    Pure second derivatives are central differences `u(x+1) - 2 u(x) + u(x-1)`, mixed ones differences of differences.
+    """
+    check_field("displacement", displacement)
+    require_size("displacement", displacement, 3)
+    dims = displacement.shape[1]
+    energy = displacement.new_zeros(())
+    for j in range(2, 2 + dims):
+        first = displacement.diff(dim=j)
+        energy = energy + first.diff(dim=j).square().mean()
+        for k in range(j + 1, 2 + dims):
+            energy = energy + 2 * first.diff(dim=k).square().mean()  # jk and kj
+    return dims * energy
+
+
+def fold_fraction(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, " batch"]:
+    """Share of voxels, 0 to 1, whose Jacobian determinant is zero or negative, one number per batch item."""
+    return (jacobian_determinant(displacement) <= 0).flatten(1).to(displacement.dtype).mean(1)
+
+
+def sd_log_jacobian(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, " batch"]:
+    """Standard deviation of `log det(I + grad u)`, one number per batch item: how unevenly volume changes.
+
+    Determinants are clipped to `[1e-9, 1e9]` before the logarithm, as the Learn2Reg evaluation does.
+    """
+    return torch.log(jacobian_determinant(displacement).clamp(1e-9, 1e9)).flatten(1).std(1, correction=0)

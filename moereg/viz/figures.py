@@ -1,0 +1,144 @@
+"""Matplotlib figures of pairs, fields and routing, in the colours of the explorer.
+
+Every function draws on axes or returns a new `Figure` made without pyplot: nothing piles up in a notebook and no
+display is needed. Slices are cut across the first axis (z) unless `axis` says otherwise; images are grey, row 0 is up.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import Tensor
+
+from moereg.data.pairs import Pair
+from moereg.models.registration import Registration
+from moereg.nn.routing import Routing
+from moereg.viz.palette import expert_colours
+
+
+def slice_of(values: Tensor, *, axis: int = 0, index: int | None = None) -> np.ndarray:
+    """One slice of a map `(*S)`: 2-D maps as they are, 3-D ones cut across `axis`, in the middle unless told."""
+    values = values.detach().cpu()
+    if values.ndim == 3:
+        values = values.select(axis, values.shape[axis] // 2 if index is None else index)
+    return values.numpy()
+
+
+def show_image(ax: Axes, image: Float[Tensor, "*space"], *, title: str = "", axis: int = 0, index: int | None = None):
+    """A grey slice without ticks."""
+    low, high = np.quantile(image.detach().cpu().numpy(), [0.001, 0.999])
+    ax.imshow(slice_of(image, axis=axis, index=index), cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    return _plain(ax, title)
+
+
+def show_grid(
+    ax: Axes, displacement: Float[Tensor, "dims *space"], *, every: int = 4, axis: int = 0, index: int | None = None
+):
+    """Grid lines at `x + u(x)`, the part of the displacement that lies in the slice."""
+    dims = len(displacement)
+    kept = [d for d in range(dims) if dims == 2 or d != axis]
+    row, column = (slice_of(displacement[d], axis=axis, index=index) for d in kept)
+    rows, columns = np.mgrid[: row.shape[0], : row.shape[1]]
+    y, x = rows + row, columns + column
+    style = {"color": "#e8a53a", "linewidth": 0.7}
+    ax.plot(x[::every].T, y[::every].T, **style)
+    ax.plot(x[:, ::every], y[:, ::every], **style)
+    return ax
+
+
+def show_experts(
+    ax: Axes,
+    routing: Routing,
+    *,
+    router: int = 0,
+    item: int = 0,
+    axis: int = 0,
+    index: int | None = None,
+    title: str = "",
+):
+    """Map of the expert with the largest gate, one colour per expert. `index` counts slices of the layer's grid."""
+    colours = expert_colours(routing.experts)
+    first = slice_of(routing.first()[item, router], axis=axis, index=index)
+    ax.imshow(first, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(colours) - 0.5, interpolation="nearest")
+    return _plain(ax, title)
+
+
+def show_load(ax: Axes, routing: Routing, *, title: str = ""):
+    """Share of assignments of each expert, one stacked bar per router."""
+    colours, load = expert_colours(routing.experts), routing.load().detach().cpu().numpy()
+    left = np.zeros(len(load))
+    for expert, colour in enumerate(colours):
+        ax.barh(routing.routers, load[:, expert], left=left, color=colour, edgecolor="white", linewidth=0.5)
+        left += load[:, expert]
+    ax.set_xlim(0, 1)
+    ax.invert_yaxis()
+    ax.set_title(title, fontsize=9, loc="left")
+    return ax
+
+
+def expert_legend(figure: Figure, experts: Sequence[str], **places) -> None:
+    """A legend of the experts' colours below a figure."""
+    handles = [
+        Patch(facecolor=colour, edgecolor="#00000073", label=name)
+        for name, colour in zip(experts, expert_colours(experts), strict=True)
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, **places)
+
+
+@torch.no_grad()
+def overview(pair: Pair, result: Registration, *, axis: int = 0, index: int | None = None) -> tuple[Figure, str]:
+    """Fixed, moving, warped with the deformed grid, and the first expert of every direction of the finest routed layer.
+
+    Returns:
+        The figure and a sentence that says what is on it, for people who do not see it.
+    """
+    names = sorted(name for name, routing in result.routing.items() if routing.proposals is not None)
+    names = names or sorted(result.routing)
+    routing = result.routing[names[0]] if names else None
+    maps = len(routing.routers) if routing is not None else 0
+    figure = Figure(figsize=(2.3 * (3 + maps), 2.9), dpi=90, facecolor="white", layout="constrained")
+    axes = figure.subplots(1, 3 + maps)
+    show_image(axes[0], pair.fixed[0], title="fixed", axis=axis, index=index)
+    show_image(axes[1], pair.moving[0], title="moving", axis=axis, index=index)
+    show_image(axes[2], result.warped[0, 0], title="warped, with its grid", axis=axis, index=index)
+    show_grid(axes[2], result.displacement[0], axis=axis, index=index)
+    _clip(axes[2], pair.shape, axis)
+    for router in range(maps):
+        level = None if index is None else _on_level(index, axis, pair.shape, routing)
+        title = f"first expert, {routing.routers[router]}"
+        show_experts(axes[3 + router], routing, router=router, axis=axis, index=level, title=title)
+    text = f"Fixed, moving and warped slice of {pair.name or 'a pair'}, the warped one with the deformed grid"
+    if maps:
+        figure.get_layout_engine().set(rect=(0, 0.1, 1, 0.9))
+        expert_legend(figure, routing.experts, fontsize=9)
+        load = routing.load().mean(0)
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(routing.experts, load.tolist(), strict=True))
+        text += f"; maps of the first expert in {names[0]} for {', '.join(routing.routers)}. Mean load: {shares}"
+    return figure, text + "."
+
+
+def _plain(ax: Axes, title: str) -> Axes:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_title(title, fontsize=9)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax
+
+
+def _clip(ax: Axes, shape: tuple[int, ...], axis: int) -> None:
+    rows, columns = (size for d, size in enumerate(shape) if len(shape) == 2 or d != axis)
+    ax.set_xlim(-0.5, columns - 0.5)
+    ax.set_ylim(rows - 0.5, -0.5)
+
+
+def _on_level(index: int, axis: int, shape: tuple[int, ...], routing: Routing) -> int | None:
+    if len(shape) == 2:
+        return None
+    grid = routing.gates.shape[3:]
+    return min(round(index * grid[axis] / shape[axis]), grid[axis] - 1)

@@ -1,0 +1,73 @@
+"""The explorer on a page of the built book: alive without a kernel, and saying what the notebook's run said."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from moereg.viz.payload import unpack
+from tests.browser.test_site import address  # noqa: F401, a fixture
+
+pytestmark = pytest.mark.browser
+
+STATE = "script[type='application/vnd.jupyter.widget-state+json']"
+
+
+@pytest.fixture
+def tour(address, open_page):  # noqa: F811
+    """(page, payload): the chapter with an explorer, and what its notebook saved."""
+    page = open_page(f"{address}/00_tour.html")
+    models = json.loads(page.locator(STATE).first.text_content())["state"].values()
+    saved = next(m for m in models if m["state"].get("view") == "explorer")
+    data = next(b["data"] for b in saved["buffers"] if b["path"] == ["payload", "data"])
+    base64.b64decode(data, validate=True)
+    return page, saved["state"]["payload"] | {"data": data}
+
+
+def gates(page) -> list[float]:
+    return [float(c.get_attribute("data-number")) for c in page.locator(".moe-voxel td[data-value=gate]").all()]
+
+
+def saved_gates(payload: dict, layer: int, track: int, place: tuple[int, ...]) -> np.ndarray:
+    entry = payload["layers"][layer]
+    at = (track, slice(None), *place)
+    expected = np.zeros(len(entry["experts"]))
+    expected[unpack(payload, entry["indices"])[at].astype(int)] = unpack(payload, entry["gates"])[at]
+    return expected
+
+
+def press(page, plane: str, row: int, column: int, shape: list[int]) -> None:
+    view = page.locator(f"[data-plane={plane}]").first
+    view.scroll_into_view_if_needed()
+    box = view.bounding_box()
+    view.click(position={"x": (column + 0.5) / shape[1] * box["width"], "y": (row + 0.5) / shape[0] * box["height"]})
+
+
+def test_a_press_shows_the_gates_of_that_voxel(tour):
+    page, payload = tour
+    rows, columns = payload["shape"]
+    row, column = rows // 3, columns // 2
+    press(page, "map", row, column, payload["shape"])
+    stride = payload["layers"][0]["stride"]
+    place = tuple(int(v / s + 0.5) for v, s in zip((row, column), stride, strict=True))
+    assert gates(page) == pytest.approx(saved_gates(payload, 0, 0, place), abs=1e-6)
+    page.get_by_role("group", name="Direction").get_by_role("radio", name=payload["axes"][1]).check()
+    assert gates(page) == pytest.approx(saved_gates(payload, 0, 1, place), abs=1e-6)
+
+
+def test_knocking_out_works_without_a_kernel(tour):
+    page, payload = tour
+    before = page.locator("[data-displacement]").get_attribute("data-displacement")
+    most = max(range(4), key=lambda i: payload["knockouts"][i]["change"])
+    page.locator(f".moe-knockout input[value='knockout:{most}']").check()
+    assert page.locator("[data-displacement]").get_attribute("data-displacement") != before
+    assert page.locator(".moe-again").is_hidden()  # nobody is there to run the network again
+
+
+def test_it_turns_dark_with_the_book(tour):
+    page, _ = tour
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.locator(".moe[data-theme=dark]").wait_for()
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    page.locator(".moe[data-theme=light]").wait_for()

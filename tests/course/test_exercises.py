@@ -1,0 +1,83 @@
+"""Right answers pass, known mistakes are explained, nothing is judged before it is answered."""
+
+import pytest
+
+from moereg.course.exercises import EXERCISES, check
+
+ROWS = [
+    {"change": "complete", "what": "", "epe_change": 0.0},
+    {"change": "random gates", "what": "y", "epe_change": 0.4},
+    {"change": "random gates", "what": "x", "epe_change": 0.1},
+]
+# what the notebook measured, the right answer, wrong answers with a word of their explanation
+CASES = {
+    "tour-shift": ({}, (3, 0), {(-3, 0): "fetch", (0, 3): "Channel 0", (1, 1): "Ask for one voxel"}),
+    "tour-gates": ({"shape": (40, 30), "k": 2}, 4800, {2400: "", 1200: "Count", 7: "Count"}),
+    "tour-knockout": (
+        {"errors": {"1²": 2.0, "3²": 3.5}, "complete": 1.9},
+        "3²",
+        {"1²": "changes by 0.10", "9²": "Name one of"},
+    ),
+    "attention-equal-keys": ({"tokens": 50}, 0.02, {1: "add up to one", 0: "equal numbers"}),
+    "attention-windows": (
+        {"shape": (48, 48, 48), "window": 6},
+        512,
+        {8: "along one axis", 216: "has left", 2: "one token"},
+    ),
+    "attention-shared-keys": (
+        {"heads": 4, "channels": 8, "head_dim": 2},
+        96,
+        {48: "two such matrices", 128: "still needed", 1: "Count the entries"},
+    ),
+    "routers-gate": ({}, 0.731, {0.644: "all four", 0.5: "Take the softmax"}),
+    "routers-collapse": ({}, 1.0, {4: "still uniform", 0.25: "factor N", 0: "N times"}),
+    "routers-gradient": (
+        {},
+        ("raw", "stopped"),
+        {("renormalised", "raw"): "cancels", ("topk_softmax",): "never seen", (): "fraction"},
+    ),
+    "moa-saved": ({"heads": 8, "k": 2}, 4, {0.25: "share that is left", 3: "Count"}),
+    "moa-all-on": ({"heads": 8}, 0.125, {1: "weight one", 2: "equal logits"}),
+    "moa-permute": ({}, ("query", "output"), {("query", "key"): "nothing in them", ("query",): "own"}),
+    "shmoe-cost": ({}, 6.05, {1.6: "one dimension", 12.7: "one link", 3: "Add k^3"}),
+    "shmoe-extent": ({}, 7, {9: "do not add", 27: "strides", 5: "How far"}),
+    "shmoe-voxel": (
+        {"gates": [0.5, 0.0, 0.5], "proposals": [1.0, 9.0, 3.0]},
+        2.0,
+        {13.0: "as much as", 4.0: "Multiply"},
+    ),
+    "shmoareg-compose": ({}, 2.1, {2.0: "warped", 1.0: "compose"}),
+    "shmoareg-control": ({}, "other", {"shuffled": "not smooth", "none": "Answer"}),
+    "shmoareg-missed": ({"rows": ROWS}, "y", {"x": "elsewhere more", "z": "Name one"}),
+}
+
+
+def test_every_exercise_has_a_case():
+    assert set(CASES) == set(EXERCISES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_answers(name):
+    given, right, wrong = CASES[name]
+    assert check(name, **given).right is None
+    assert check(name, right, **given).right is True
+    for answer, words in wrong.items():
+        verdict = check(name, answer, **given)
+        assert verdict.right is False
+        assert words in verdict.text
+        assert verdict.text != check(name, right, **given).text
+
+
+def test_gates_distinguish_the_two_usual_mistakes():
+    texts = {check("tour-gates", answer, shape=(10, 10), k=3).text for answer in (300, 200, 5)}
+    assert len(texts) == 3
+
+
+def test_unknown_exercise():
+    with pytest.raises(ValueError, match="exercise must be one of tour-shift, .* got 'nope'"):
+        check("nope")
+
+
+def test_markdown_says_the_state():
+    assert check("tour-shift")._repr_markdown_().startswith("*Waiting.*")
+    assert check("tour-shift", (3, 0))._repr_markdown_().startswith("**Right.**")

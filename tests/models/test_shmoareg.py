@@ -1,0 +1,131 @@
+"""The network as a whole: interface, geometry, gradients, any size."""
+
+import pytest
+import torch
+
+from moereg import fields, models
+from moereg.models import SHMoAReg, SHMoARegSizes
+
+TINY = {"widths": (4, 6, 8), "decoder_widths": (4, 4, 4), "heads": 3, "active_heads": 2, "head_dim": 4}
+
+
+def tiny(dims=2, seed=0, **sizes):
+    torch.manual_seed(seed)
+    return models.build("shmoareg", dims=dims, **(TINY | sizes))
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (17, 30), (5, 4), (1, 9), (16, 13, 11), (3, 2, 1)])
+@pytest.mark.parametrize("stem_stride", [1, 2])
+def test_any_size_passes(shape, stem_stride, generator):
+    model = tiny(len(shape), stem_stride=stem_stride)
+    moving, fixed = (torch.rand(2, 1, *shape, generator=generator) for _ in range(2))
+    registration = model(moving, fixed)
+    assert registration.displacement.shape == (2, len(shape), *shape)
+    assert [step.shape for step in registration.steps] == [registration.displacement.shape] * 3
+    assert torch.equal(registration.steps[-1], registration.displacement)
+    torch.testing.assert_close(registration.warped, fields.warp(moving, registration.displacement))
+
+
+def test_routing_is_named_and_complete(generator):
+    moving, fixed = (torch.rand(2, 1, 16, 12, 20, generator=generator) for _ in range(2))
+    routing = tiny(3)(moving, fixed).routing
+    assert sorted(routing) == [
+        "decoder.0.shmoe",
+        "decoder.1.shmoe",
+        "decoder.2.shmoe",
+        "encoder.1.moa",
+        "encoder.2.moa",
+    ]
+    finest = routing["decoder.0.shmoe"]
+    assert finest.routers == ("z", "y", "x")
+    assert finest.experts == ("1³", "3³", "5³", "7³")
+    assert finest.gates.shape == (2, 3, 4, 8, 6, 10)
+    assert routing["encoder.1.moa"].gates.shape == (4, 1, 3, 4, 3, 5)  # moving and fixed images
+
+
+def test_nothing_is_kept_in_the_module(generator):
+    model = tiny()
+    state = {name: set(vars(module)) for name, module in model.named_modules()}
+    model(*(torch.rand(1, 1, 16, 16, generator=generator) for _ in range(2)))
+    assert state == {name: set(vars(module)) for name, module in model.named_modules()}
+    assert not list(model.buffers())
+
+
+def test_every_parameter_is_used(generator):
+    model = tiny(3)
+    moving, fixed = (torch.rand(2, 1, 16, 16, 16, generator=generator) for _ in range(2))
+    registration = model(moving, fixed)
+    (registration.warped - fixed).square().mean().backward()
+    unused = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert unused == []
+    routers = [p.grad for name, p in model.named_parameters() if "router" in name]
+    assert all(gradient.abs().max() > 0 for gradient in routers)
+
+
+def test_levels_are_composed_coarse_to_fine(generator):
+    """The field of a level is compose(upsampled coarser field, residual of this level)."""
+    model = tiny(stem_stride=1).eval()
+    with torch.no_grad():
+        for mixture in model.mixtures:
+            mixture.readout.normal_(0, 0.3)
+    moving, fixed = (torch.rand(1, 1, 24, 20, generator=generator) for _ in range(2))
+    registration = model(moving, fixed)
+    residual = registration.routing["decoder.0.shmoe"].contributions.sum(2)
+    torch.testing.assert_close(registration.displacement, fields.compose(registration.steps[1], residual))
+    assert residual.abs().max() > 0.1
+
+
+def test_batch_items_do_not_mix(generator):
+    model = tiny().eval()
+    moving, fixed = (torch.rand(3, 1, 16, 18, generator=generator) for _ in range(2))
+    together = model(moving, fixed).displacement
+    alone = torch.cat([model(moving[i : i + 1], fixed[i : i + 1]).displacement for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("context", ["self", "cross"])
+def test_cross_attention_looks_at_the_other_image(context, generator):
+    model = tiny(context=context).eval()
+    moving, fixed, other = (torch.rand(1, 1, 16, 16, generator=generator) for _ in range(3))
+    pyramids = [model.encode(torch.cat([moving, image]))[0] for image in (fixed, other)]
+    same = torch.equal(pyramids[0][1][:1], pyramids[1][1][:1])
+    assert same == (context == "self")
+
+
+def test_two_dimensional_default_runs(generator):
+    registration = SHMoAReg(SHMoARegSizes(dims=2))(*(torch.rand(1, 1, 30, 33, generator=generator) for _ in range(2)))
+    assert registration.routing["decoder.0.shmoe"].experts == ("1²", "3²", "5²", "7²")
+
+
+@pytest.mark.plain_errors
+class TestBadInput:
+    def test_images(self):
+        model, image = tiny(), torch.zeros(1, 1, 16, 16)
+        with pytest.raises(ValueError, match="moving must hold finite values only"):
+            model(image + float("nan"), image)
+        with pytest.raises(ValueError, match=r"fixed must have shape .* got \(16, 16\)"):
+            model(image, image[0, 0])
+        with pytest.raises(ValueError, match="moving and fixed must have the same shape"):
+            model(image, torch.zeros(1, 1, 16, 18))
+        with pytest.raises(TypeError, match="moving must be floating point"):
+            model(image.int(), image)
+        with pytest.raises(
+            ValueError, match="moving must have 2 spatial axes and 1 channel, as the model was built for"
+        ):
+            model(torch.zeros(1, 1, 8, 8, 8), torch.zeros(1, 1, 8, 8, 8))
+        with pytest.raises(
+            ValueError, match="moving must have 2 spatial axes and 1 channel, as the model was built for"
+        ):
+            model(torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 8, 8))
+
+    def test_sizes(self):
+        with pytest.raises(ValueError, match="context must be one of 'self', 'cross', got 'both'"):
+            tiny(context="both")
+        with pytest.raises(ValueError, match="widths and decoder_widths must have one entry per level, got 2 and 3"):
+            tiny(widths=(4, 4))
+        with pytest.raises(ValueError, match=r"moa_levels must be among 0 .. 2, got \(3,\)"):
+            tiny(moa_levels=(3,))
+        with pytest.raises(ValueError, match="stem_stride must be 1 or 2, got 4"):
+            tiny(stem_stride=4)
+        with pytest.raises(ValueError, match="dims must be 2 or 3, got 4"):
+            tiny(dims=4)

@@ -1,0 +1,149 @@
+"""Gates, statistics and losses of routers."""
+
+import math
+
+import pytest
+import torch
+
+from moereg.nn.routing import GATES, Router, Routing, choose
+
+NAMES = ("a", "b", "c", "d")
+
+
+def routing_of(logits, k=2, gate="renormalised", routers=("token",)):
+    """A Routing from logits (B, R, N, *S)."""
+    gates, indices = choose(logits, k, gate)
+    return Routing(logits, gates, indices, NAMES[: logits.shape[2]], routers)
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("shape", [(5, 6), (3, 4, 5)])
+def test_gates_follow_their_rule(gate, shape, generator):
+    logits = torch.randn(2, 3, 4, *shape, generator=generator, dtype=torch.float64)
+    k = 4 if gate in ("soft", "uniform") else 2
+    gates, indices = choose(logits, k, gate)
+    p = logits.softmax(2)
+    top = p.topk(k, 2)
+    assert torch.equal(indices, top.indices)
+    assert ((gates > 0).sum(2) == k).all()
+    kept = gates.gather(2, indices)
+    if gate == "uniform":
+        torch.testing.assert_close(kept, torch.full_like(kept, 0.25))
+    elif gate in ("raw", "soft"):
+        torch.testing.assert_close(kept, top.values)
+    else:
+        # softmax over the chosen logits is the renormalised softmax: three rules, one forward value
+        torch.testing.assert_close(kept, top.values / top.values.sum(2, keepdim=True))
+
+
+def test_stopped_gates_send_gradient_to_every_logit_and_renormalised_ones_do_not(generator):
+    logits = torch.randn(1, 1, 4, 1, 1, generator=generator, dtype=torch.float64)
+    gradients = {}
+    for gate in ("stopped", "renormalised", "topk_softmax"):
+        leaf = logits.clone().requires_grad_()
+        gates, indices = choose(leaf, 2, gate)
+        gates.gather(2, indices)[:, :, 0].sum().backward()
+        gradients[gate] = leaf.grad.flatten()
+    chosen = choose(logits, 2, "raw")[1].flatten()
+    others = [i for i in range(4) if i not in chosen]
+    assert (gradients["stopped"][others].abs() > 1e-3).all()
+    assert gradients["renormalised"][others].abs().max() < 1e-12
+    torch.testing.assert_close(gradients["renormalised"], gradients["topk_softmax"])
+
+
+def test_k_equal_one_stopped_gate_is_one_with_a_gradient(generator):
+    logits = torch.randn(1, 1, 3, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    gates, _ = choose(logits, 1, "stopped")
+    torch.testing.assert_close(gates.sum(2), torch.ones(1, 1, 2, 2, dtype=torch.float64))
+    (gates**2).sum().backward()
+    assert logits.grad.abs().max() > 0
+
+
+def test_a_zero_router_is_uniform(generator):
+    router = Router(5, NAMES, k=4, gate="soft", routers=("z", "y", "x"))
+    torch.nn.init.zeros_(router.weight)
+    routing = router(torch.randn(2, 5, 3, 4, generator=generator))
+    torch.testing.assert_close(routing.gates, torch.full((2, 3, 4, 3, 4), 0.25))
+    torch.testing.assert_close(routing.entropy(), torch.full((2, 3, 3, 4), math.log(4)))
+
+
+def test_router_is_linear_in_the_features(generator):
+    router = Router(5, NAMES, k=2, routers=("y", "x"))
+    features = torch.randn(2, 5, 3, 4, generator=generator)
+    logits = router(features).logits
+    expected = torch.einsum("rnc,bchw->brnhw", router.weight.view(2, 4, 5), features)
+    torch.testing.assert_close(logits, expected)
+
+
+def test_noise_is_drawn_from_the_generator_and_only_while_training(generator):
+    router = Router(5, NAMES, k=2, noise=True)
+    features = torch.randn(1, 5, 3, 4, generator=generator)
+    draws = [router(features, torch.Generator().manual_seed(seed)).logits for seed in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    router.eval()
+    assert torch.equal(router(features).logits, router(features).logits)
+    assert torch.equal(router(features).logits, router._linear(router.weight, features))
+
+
+def test_load_and_importance_by_hand():
+    # three places; the first two choose (a, b), the third (b, c)
+    p = torch.tensor([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.1, 0.6, 0.3]])
+    routing = routing_of(p.log().T.reshape(1, 1, 3, 1, 3))
+    torch.testing.assert_close(routing.load(), torch.tensor([[2 / 6, 3 / 6, 1 / 6]]))
+    torch.testing.assert_close(routing.importance(), p.mean(0)[None])
+    expected = 3 * (torch.tensor([2 / 6, 3 / 6, 1 / 6]) * p.mean(0)).sum()
+    torch.testing.assert_close(routing.balance_loss(), expected)
+    torch.testing.assert_close(routing.z_loss(), torch.zeros(()), atol=1e-12, rtol=0)  # logsumexp of log p is 0
+    mean_entropy = -(p * p.log()).sum(1).mean()
+    entropy_of_mean = -(p.mean(0) * p.mean(0).log()).sum()
+    torch.testing.assert_close(routing.mutual_information_loss(), mean_entropy - entropy_of_mean)
+    assert routing.first().flatten().tolist() == [0, 0, 1]
+
+
+def test_balance_loss_pushes_the_overused_expert_down(generator):
+    logits = torch.randn(1, 1, 4, 6, 6, generator=generator)
+    logits[:, :, 0] += 2
+    logits.requires_grad_()
+    routing = routing_of(logits)
+    assert routing.balance_loss() > 1
+    gradient = torch.autograd.grad(routing.balance_loss(), logits)[0].sum(dim=(0, 1, 3, 4))
+    assert gradient[0] > 0
+    assert (gradient[1:] < 0).all()
+
+
+def test_usage_by_region_by_hand():
+    logits = torch.tensor([[[[[9.0, -9.0]], [[-9.0, 9.0]]]]])  # left place: a, right place: b; one router
+    routing = routing_of(logits, k=1)
+    labels = torch.tensor([[[[0, 0, 2, 2], [0, 0, 2, 2]]]])  # a finer grid
+    usage = routing.usage_by_region(labels, 3)
+    assert usage[0, 0].tolist() == [1, 0]
+    assert usage[0, 2].tolist() == [0, 1]
+    assert usage[0, 1].isnan().all()
+
+
+def test_agreement(generator):
+    logits = torch.randn(1, 2, 4, 8, 8, generator=generator)
+    routing = routing_of(logits, routers=("y", "x"))
+    assert routing.agreement(routing).tolist() == [1, 1]
+    other = logits.clone()
+    other[:, 1] = -other[:, 1]
+    assert routing.agreement(routing_of(other, routers=("y", "x")))[1] < 0.1
+
+
+def test_half_precision_logits_are_gated_in_single(generator):
+    logits = torch.randn(1, 1, 4, 8, 8, generator=generator).bfloat16()
+    assert choose(logits, 2, "stopped")[0].dtype == torch.float32
+
+
+@pytest.mark.plain_errors
+def test_bad_input(generator):
+    with pytest.raises(ValueError, match=r"k must be between 1 and the number of experts \(4\), got 5"):
+        Router(3, NAMES, k=5)
+    with pytest.raises(ValueError, match="gate must be one of 'raw', .* got 'hard'"):
+        Router(3, NAMES, k=1, gate="hard")
+    routing = routing_of(torch.randn(1, 1, 4, 2, 2, generator=generator))
+    with pytest.raises(ValueError, match="other must come from the same layer and grid"):
+        routing.agreement(routing_of(torch.randn(1, 1, 4, 3, 2, generator=generator)))
+    with pytest.raises(ValueError, match="proposals are not known"):
+        _ = routing.contributions

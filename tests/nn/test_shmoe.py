@@ -1,0 +1,211 @@
+"""SHMoE reduces to plain convolutions, and its parts add up."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from moereg.nn.routing import Router
+from moereg.nn.shmoe import EXPERT_KINDS, ConvolutionExperts, OwnedExpertsMoE, SpatialHeterogeneousMoE
+
+SHAPES = [(9, 8), (7, 6, 8)]
+
+
+def layer_of(generator, dims, **options):
+    layer = SpatialHeterogeneousMoE(4, dims=dims, **options).double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.5)
+    return layer
+
+
+def features_of(shape, generator):
+    return torch.randn(2, 4, *shape, generator=generator, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ["full", "nested"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_one_expert_is_a_plain_convolution(shape, kind, size, generator):
+    dims = len(shape)
+    layer = layer_of(generator, dims, kernel_sizes=(size,), k=1, kind=kind)
+    convolve = F.conv3d if dims == 3 else F.conv2d
+    (weight, bias) = list(layer.experts.parameters())
+    features = features_of(shape, generator)
+    expected = convolve(features, weight, bias, padding=size // 2)
+    mixed, _ = layer.mixture(features)
+    displacement, _ = layer(features)
+    readout = torch.einsum("dc,bc...->bd...", layer.readout, expected)
+    for direction in range(dims):
+        torch.testing.assert_close(mixed[:, direction], expected)
+    torch.testing.assert_close(displacement, readout)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(y.square().sum(), features, retain_graph=True)[0] for y in (displacement, readout)),
+        rtol=1e-6,
+        atol=1e-8,
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", EXPERT_KINDS)
+def test_uniform_gates_give_the_mean_of_the_experts(shape, kind, generator):
+    layer = layer_of(generator, len(shape), kind=kind, gate="soft")
+    torch.nn.init.zeros_(layer.router.weight)
+    features = features_of(shape, generator)
+    mean = torch.stack(layer.experts(features)).mean(0)
+    mixed, routing = layer.mixture(features)
+    torch.testing.assert_close(mixed, mean[:, None].expand_as(mixed))
+    assert routing.gates.shape == (2, len(shape), 4, *shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_displacement_is_the_readout_of_the_mixture_and_the_sum_of_contributions(shape, k, generator):
+    layer = layer_of(generator, len(shape), k=k)
+    features = features_of(shape, generator)
+    displacement, routing = layer(features)
+    mixed, _ = layer.mixture(features)
+    torch.testing.assert_close(displacement, torch.einsum("dc,bdc...->bd...", layer.readout, mixed))
+    torch.testing.assert_close(displacement, routing.contributions.sum(2))
+    assert ((routing.contributions != 0).sum(2) <= k).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_naive_form_with_a_copy_of_every_expert_per_direction(shape, generator):
+    """D x N separate convolutions, stacked and gated: the form that the layer avoids. Value and gradient."""
+    layer = layer_of(generator, len(shape), kind="full", k=2)
+    features = features_of(shape, generator)
+    mixed, routing = layer.mixture(features)
+    naive = torch.stack(
+        [
+            (
+                torch.stack([conv(features) for conv in layer.experts.convolutions], 1) * routing.gates[:, d, :, None]
+            ).sum(1)
+            for d in range(len(shape))
+        ],
+        1,
+    )
+    torch.testing.assert_close(mixed, naive)
+    leaves = [features, *layer.experts.parameters(), layer.router.weight]
+    gradients = [torch.autograd.grad(y.square().sum(), leaves, retain_graph=True) for y in (mixed, naive)]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
+def test_equal_experts_make_the_gates_irrelevant(generator):
+    layer = layer_of(generator, 2, kernel_sizes=(3, 3), k=2, kind="full")
+    with torch.no_grad():
+        for ours, first in zip(
+            layer.experts.convolutions[1].parameters(), layer.experts.convolutions[0].parameters(), strict=True
+        ):
+            ours.copy_(first)
+    features = features_of((6, 6), generator)
+    before, _ = layer(features)
+    torch.nn.init.normal_(layer.router.weight, generator=generator)
+    torch.testing.assert_close(layer(features)[0], before)
+
+
+def test_permuting_experts_and_router_rows_together_changes_nothing(generator):
+    layer = layer_of(generator, 3, kernel_sizes=(3, 3, 3, 3), kind="full")
+    features = features_of((5, 6, 4), generator)
+    before, _ = layer(features)
+    order = [2, 0, 3, 1]
+    with torch.no_grad():
+        layer.experts.convolutions = torch.nn.ModuleList([layer.experts.convolutions[i] for i in order])
+        rows = layer.router.weight.view(3, 4, -1)[:, order].reshape(12, -1).clone()
+        layer.router.weight.copy_(rows)
+    torch.testing.assert_close(layer(features)[0], before)
+
+
+def test_directions_are_routed_separately(generator):
+    layer = layer_of(generator, 3)
+    features = features_of((5, 6, 4), generator)
+    before = layer(features)[1]
+    with torch.no_grad():
+        layer.router.weight[:4] += 1  # the rows of direction z
+    after = layer(features)[1]
+    assert before.routers == ("z", "y", "x")
+    assert not torch.equal(after.gates[:, 0], before.gates[:, 0])
+    assert torch.equal(after.gates[:, 1:], before.gates[:, 1:])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equal_routers_are_the_joint_form(shape, generator):
+    """With the same router for every direction, separate routing is one joint decision."""
+    dims = len(shape)
+    joint = layer_of(generator, dims, routers="joint")
+    separate = layer_of(generator, dims)
+    separate.load_state_dict(joint.state_dict() | {"router.weight": joint.router.weight.repeat(dims, 1)})
+    features = features_of(shape, generator)
+    results = [layer(features)[0] for layer in (joint, separate)]
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(y.square().sum(), features)[0] for y in results), rtol=1e-6, atol=1e-9
+    )
+    torch.testing.assert_close(joint.mixture(features)[0], separate.mixture(features)[0])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_owned_experts_that_are_copies_equal_shared_ones(shape, generator):
+    dims = len(shape)
+    shared = layer_of(generator, dims)
+    owned = OwnedExpertsMoE(4, dims=dims).double()
+    owned.router.load_state_dict(shared.router.state_dict())
+    owned.readout.data.copy_(shared.readout)
+    for experts in owned.experts:
+        experts.load_state_dict(shared.experts.state_dict())
+    features = features_of(shape, generator)
+    torch.testing.assert_close(owned(features)[0], shared(features)[0])
+    with pytest.raises(NotImplementedError, match="mixture needs experts that all directions share"):
+        owned.mixture(features)
+
+
+@pytest.mark.parametrize("kind", EXPERT_KINDS)
+@pytest.mark.parametrize("size", [1, 3, 5, 7])
+def test_an_expert_reaches_as_far_as_its_name_says(kind, size, generator):
+    experts = ConvolutionExperts(2, 3, dims=2, kernel_sizes=(1, 3, 5, 7), kind=kind).double()
+    image = torch.zeros(1, 2, 15, 15, dtype=torch.float64)
+    background = experts(image)
+    image[..., 7, 7] = 1
+    index = (1, 3, 5, 7).index(size)
+    touched = (experts(image)[index] - background[index]).abs().sum(1)[0] > 0
+    inside = slice(7 - size // 2, 8 + size // 2)
+    assert int(touched.sum()) == size**2
+    assert touched[inside, inside].all()
+    assert experts.names[index] == f"{size}²"
+
+
+@pytest.mark.plain_errors
+@pytest.mark.parametrize("sizes", [(), (2,), (5, 3), (0, 1)])
+def test_bad_kernel_sizes(sizes):
+    with pytest.raises(ValueError, match="kernel_sizes must be odd, positive and in ascending order, got"):
+        ConvolutionExperts(2, 2, dims=2, kernel_sizes=sizes, kind="full")
+
+
+@pytest.mark.plain_errors
+def test_bad_kind():
+    with pytest.raises(ValueError, match="kind must be one of 'full', 'nested', 'separable', got 'deep'"):
+        ConvolutionExperts(2, 2, dims=2, kernel_sizes=(1,), kind="deep")
+
+
+def test_routers_of_the_layer_have_no_bias():
+    assert [name for name, _ in Router(3, ("a", "b"), k=1).named_parameters()] == ["weight"]
+
+
+@pytest.mark.parametrize("kind", EXPERT_KINDS)
+def test_autocast_computes_in_bfloat16_and_routes_in_float32(kind, generator):
+    layer = layer_of(generator, 3, kind=kind, k=4).float()  # all experts: rounding cannot choose another one
+    features = features_of((7, 6, 8), generator).detach().float()
+    displacement, routing = layer(features)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low, low_routing = layer(features)
+        mixed, _ = layer.mixture(features)
+    assert mixed.dtype == torch.bfloat16
+    assert low_routing.gates.dtype == low.dtype == torch.float32
+    assert relative_error(low, displacement) < 0.02
+    assert relative_error(low_routing.gates, routing.gates) < 0.02
+    low.square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+def relative_error(low, exact):
+    return float((low - exact).detach().norm() / exact.norm())

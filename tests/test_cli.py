@@ -1,0 +1,86 @@
+"""Commands from the outside: what they write, and one sentence for what they refuse."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from moereg import cli, models
+from moereg.data import phantoms
+from moereg.data.volumes import save_volume
+
+pytestmark = pytest.mark.plain_errors
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A table with one small pair, and weights of an untrained small model."""
+    folder = tmp_path_factory.mktemp("files")
+    pair = phantoms.make("abdomen", (16, 16, 16), 0)
+    for name in ("moving", "fixed", "moving_labels", "fixed_labels"):
+        data = getattr(pair, name)
+        save_volume(folder / f"{name}.nii.gz", data.to(torch.int16 if "labels" in name else torch.float32), np.eye(4))
+    (folder / "pairs.csv").write_text(
+        "moving,fixed,moving_labels,fixed_labels\nmoving.nii.gz,fixed.nii.gz,moving_labels.nii.gz,fixed_labels.nii.gz\n"
+    )
+    torch.manual_seed(0)
+    sizes = {"widths": (4, 6), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
+    models.save_weights(folder / "w.safetensors", models.build("shmoareg", **sizes))
+    return folder
+
+
+def test_register_writes_image_field_and_report(files, tmp_path, capsys):
+    arguments = [str(files / "moving.nii.gz"), str(files / "fixed.nii.gz"), "--weights", str(files / "w.safetensors")]
+    assert cli.main(["register", *arguments, "--out", str(tmp_path / "new")]) == 0
+    written = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert written == ["displacement.nii.gz", "report.html", "warped.nii.gz"]
+    assert nib.load(tmp_path / "new" / "displacement.nii.gz").shape == (16, 16, 16, 1, 3)
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_evaluate_writes_one_object_per_method(files, tmp_path):
+    out = tmp_path / "numbers.json"
+    weights = str(files / "w.safetensors")
+    arguments = ["--weights", weights, "--method", "identity", "--data", str(files / "pairs.csv"), "--json", str(out)]
+    assert cli.main(["evaluate", *arguments]) == 0
+    numbers = json.loads(out.read_text())
+    assert set(numbers) == {"identity", weights}
+    assert 0 < numbers["identity"]["dice"] < 1
+
+
+def test_train_then_resume_then_explore(files, tmp_path):
+    arguments = ["train", "voxelmorph", "--data", str(files / "pairs.csv"), "--out", str(tmp_path), "--device", "cpu"]
+    assert cli.main([*arguments, "--steps", "2"]) == 0
+    assert cli.main([*arguments, "--steps", "2", "--resume"]) == 0
+    page = tmp_path / "page.html"
+    weights = str(tmp_path / "voxelmorph.safetensors")
+    assert cli.main(["explore", "--weights", weights, "--data", str(files / "pairs.csv"), "--out", str(page)]) == 0
+    assert page.stat().st_size > 10_000
+
+
+def test_doctor_names_what_is_there(capsys):
+    assert cli.main(["doctor"]) == 0
+    assert "the library" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "vit", "--data", "abdomen", "--out", "x"], "name must be one of"),
+        (["train", "shmoareg", "--data", "liver", "--out", "x"], "data must be one of"),
+        (["evaluate", "--data", "abdomen", "--json", "x"], "--weights or --method must name something"),
+        (["evaluate", "--method", "syn", "--data", "abdomen", "--json", "x"], "--method must be among identity"),
+        (["explore", "--weights", "none.safetensors", "--data", "abdomen", "--out", "x"], "does not exist"),
+        (["demo", "--device", "tpu"], "device must be one of"),
+        (["demo", "--steps", "0"], "steps must be a positive integer"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_two(arguments, sentence, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not any(tmp_path.iterdir())

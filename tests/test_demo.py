@@ -1,0 +1,83 @@
+"""The main job in a short form: whole path, small sizes, on phantoms and where they are on real scans."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from moereg import demo, models
+from moereg.data import datasets
+from moereg.training import TrainingConfig
+
+TINY = {"widths": (4, 6, 8), "decoder_widths": (4, 4, 4), "heads": 2, "head_dim": 4}
+PLAN = demo.DemoPlan((16, 16, 16), 2, 2, TrainingConfig(steps=2, device="cpu"), TINY)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    return out, demo.run(out, plan=PLAN, progress=False)
+
+
+def test_everything_is_written(finished):
+    out, result = finished
+    assert sorted(p.name for p in out.iterdir()) == [
+        "metrics.json",
+        "report.html",
+        "shmoareg.safetensors",
+        "voxelmorph.safetensors",
+    ]
+    assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(result))
+    assert models.load_model(out / "shmoareg.safetensors").sizes.widths == (4, 6, 8)
+
+
+def test_both_models_train_for_the_same_steps_and_are_measured_alike(finished):
+    _, result = finished
+    steps = {name: training["steps"] for name, training in result["training"].items()}
+    assert steps == {"shmoareg": 2, "voxelmorph": 2}
+    keys = {name: sorted(table) for name, table in result["methods"].items()}
+    assert keys["shmoareg"] == keys["voxelmorph"] == keys["identity"]
+    assert len(result["methods"]["identity"]["dice_per_label"]) >= 10
+    assert result["methods"]["shmoareg"]["epe"] is not None
+
+
+def test_the_report_is_one_file_without_outside_requests(finished):
+    page = (finished[0] / "report.html").read_text()
+    assert "default-src 'none'" in page
+    assert 'src="http' not in page
+    assert "decoder.0.shmoe" in page
+    assert demo.verdict(finished[1]["methods"]) in page.replace("&#x27;", "'")
+
+
+def test_text_names_every_organ(finished):
+    text = demo.as_text(finished[1])
+    assert "Dice liver" in text
+    assert "endpoint error" in text
+
+
+@pytest.mark.parametrize(("gain", "word"), [(0.02, "ahead of"), (0.0, "level with"), (-0.02, "behind")])
+def test_the_verdict_follows_the_numbers(gain, word):
+    def method(dice):
+        return {"dice": dice, "pairs": [{"dice_mean": dice}]}
+
+    sentence = demo.verdict({"identity": method(0.5), "voxelmorph": method(0.7), "shmoareg": method(0.7 + gain)})
+    assert f"SHMoAReg is {word} VoxelMorph" in sentence
+
+
+def test_train_and_test_pairs_are_different():
+    train, test = (datasets.load("abdomen", split, shape=(16, 16, 16), count=2) for split in ("train", "test"))
+    assert not any((a.fixed == b.fixed).all() for a in train for b in test)
+
+
+@pytest.mark.data
+def test_the_same_job_on_real_scans(tmp_path):
+    try:
+        datasets.load("hippocampus", "test", count=1)
+    except FileNotFoundError as missing:
+        pytest.skip(f"real scans are not here: {missing}")
+    plan = demo.plan_for("hippocampus", "cpu")
+    plan = replace(plan, train_pairs=2, test_pairs=2, training=replace(plan.training, steps=1), sizes=TINY)
+    result = demo.run(tmp_path, data="hippocampus", plan=plan, progress=False)
+    assert set(result["methods"]["shmoareg"]["dice_per_label"]) == {"anterior", "posterior"}
+    assert 0.3 < result["methods"]["identity"]["dice"] < 0.8
+    assert result["methods"]["identity"]["epe"] is None

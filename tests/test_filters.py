@@ -1,0 +1,120 @@
+"""Gradients and Gaussians against closed forms."""
+
+import math
+
+import pytest
+import torch
+
+from moereg.fields import identity_grid, upsample
+from moereg.filters import (
+    gaussian_radius,
+    gaussian_taps,
+    halve,
+    smooth,
+    smoothing_matrices,
+    smoothing_matrix,
+    spatial_gradient,
+)
+
+
+def double(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (4, 5, 6)])
+def test_gradient_of_a_ramp(shape, generator):
+    slopes = torch.randn(len(shape), generator=generator)
+    spacing = (2.0, 0.5, 1.5)[: len(shape)]
+    ramp = torch.einsum("d,d...->...", slopes, identity_grid(shape))[None, None]
+    gradient = spatial_gradient(ramp, spacing=spacing)
+    for axis, step in enumerate(spacing):
+        torch.testing.assert_close(gradient[0, 0, axis], (slopes[axis] / step).expand(shape))
+
+
+def test_gradient_is_central_inside_and_chosen_at_the_border():
+    image = torch.tensor([0.0, 1.0, 4.0, 9.0]).view(1, 1, 1, 4)
+    assert spatial_gradient(image)[0, 0, 1].flatten().tolist() == [1, 2, 4, 5]
+    assert spatial_gradient(image, border="zero")[0, 0, 1].flatten().tolist() == [0, 2, 4, 0]
+    assert spatial_gradient(image)[0, 0, 0].abs().max() == 0  # an axis of one voxel
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.3, 1.0, 2.5])
+def test_taps_are_the_discrete_gaussian(sigma):
+    radius = 25
+    taps = gaussian_taps(double(sigma), radius)
+    offset = torch.arange(-radius, radius + 1)
+    assert taps.min() >= 0
+    torch.testing.assert_close(taps, taps.flip(0), rtol=0, atol=0)
+    torch.testing.assert_close(taps.sum(), double(1.0))
+    torch.testing.assert_close((taps * offset**2).sum(), double(sigma**2))
+    frequency = torch.linspace(0, math.pi, 50, dtype=torch.float64)
+    response = torch.cos(frequency[:, None] * offset) @ taps
+    torch.testing.assert_close(response, torch.exp(sigma**2 * (torch.cos(frequency) - 1)))
+
+
+def test_taps_of_sigma_one_are_bessel_functions():
+    # exp(-1) I_n(1) from a table (Abramowitz and Stegun 9.8)
+    taps = gaussian_taps(double(1.0), 12)
+    torch.testing.assert_close(taps[12:15], double([0.465759608, 0.207910415, 0.049938777]), atol=1e-9, rtol=0)
+
+
+def test_taps_are_differentiable_in_sigma():
+    sigma = double([0.2, 1.5]).requires_grad_()
+    assert torch.autograd.gradcheck(lambda value: gaussian_taps(value, 4), sigma)
+
+
+def test_radius_keeps_all_but_the_missing_mass():
+    taps = gaussian_taps(double(2.0), 20)
+    for missing in (0.1, 0.01, 1e-4):
+        radius = gaussian_radius(2.0, missing)
+        mass = [taps[20 - r : 21 + r].sum() for r in (radius - 1, radius)]
+        assert mass[0] < 1 - missing <= mass[1]
+    assert gaussian_radius(0.0, 0.1) == 0
+    assert gaussian_radius(9.0, 1e-6, most=5) == 5
+
+
+def test_matrix_convolves_with_repeated_border(generator):
+    taps = torch.tensor([0.2, 0.5, 0.3])
+    signal = torch.randn(6, generator=generator)
+    padded = torch.cat([signal[:1], signal, signal[-1:]])
+    expected = 0.2 * padded[:-2] + 0.5 * padded[1:-1] + 0.3 * padded[2:]
+    torch.testing.assert_close(smoothing_matrix(taps, 6) @ signal, expected)
+    wide = gaussian_taps(torch.tensor(1.0), 9)  # wider than the axis
+    torch.testing.assert_close(smoothing_matrix(wide, 4).sum(1), torch.ones(4))
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (4, 5, 6), (1, 3, 1)])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_smooth_is_one_matrix_along_each_axis(shape, per_channel, generator):
+    channels = 3
+    field = torch.randn(2, channels, *shape, generator=generator)
+    leading = (channels,) if per_channel else ()
+    matrices = [torch.randn(*leading, size, size, generator=generator) for size in shape]
+    expected = field
+    for axis, matrix in enumerate(matrices):
+        moved = expected.movedim(2 + axis, -1)  # (B, C, *others, n)
+        equation = "cij,bc...j->bc...i" if per_channel else "ij,bc...j->bc...i"
+        expected = torch.einsum(equation, matrix, moved).movedim(-1, 2 + axis)
+    torch.testing.assert_close(smooth(field, matrices), expected)
+
+
+def test_no_matrices_leave_the_field():
+    field = torch.rand(1, 2, 3, 3)
+    assert smooth(field, []) is field
+
+
+def test_matrices_of_zero_sigmas_are_none_at_all():
+    image = torch.rand(1, 1, 4, 5)
+    assert smoothing_matrices((0.0, 0.0), image) == []
+    first, second = smoothing_matrices((0.0, 1.0), image)
+    assert torch.equal(first, torch.eye(4))
+    torch.testing.assert_close(second, smoothing_matrix(gaussian_taps(torch.tensor(1.0), 3), 5))
+
+
+@pytest.mark.parametrize("shape", [(16, 17), (12, 13, 16)])
+def test_halve_and_upsample_share_their_geometry(shape):
+    grid = identity_grid(shape)
+    wave = torch.sin(0.25 * grid).sum(0)[None, None]
+    error = (upsample(halve(wave), shape) - wave)[(..., *[slice(4, -4)] * len(shape))]
+    assert error.abs().max() < 0.08 * len(shape)
+    assert halve(wave).shape[2:] == tuple((size + 1) // 2 for size in shape)

@@ -1,0 +1,92 @@
+"""`make experiments`: the trained experiments of the audit, written to data/experiments/*.json.
+
+    python tools/experiments.py ablation axis stability     some of them; all without a name
+
+Two-dimensional but for `hippocampus`, so that forty networks train on a laptop. Every file holds the protocol, the
+machine, all rows, and the sentence that is computed from them; the notebooks show these files.
+"""
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from moereg.data import datasets, phantoms
+from moereg.data.phantoms import Motion
+from moereg.demo import machine, plan_for, write_json
+from moereg.evaluation.experiments import Protocol, Task, ablation, axis_test, train_one
+from moereg.evaluation.specialisation import Finding, audit, seed_stability
+from moereg.models import build
+from moereg.training import TrainingConfig, fit
+
+FOLDER = Path(__file__).resolve().parent.parent / "data" / "experiments"
+SHAPE = (64, 64)
+PROTOCOL = Protocol(TrainingConfig(steps=200, pairs_per_step=2, device="cpu"), seeds=(0, 1, 2))
+BREATHING = Motion()
+# As far apart as a 64-voxel grid allows: head to foot wide and smooth, left to right small and fine.
+SCALES = Motion(amplitude=(0.18, 0.09, 0.06), length=(0.5, 0.16, 0.09), drift=(0.5, 0.0, 0.0))
+
+
+def task_of(name: str, motion: Motion) -> Task:
+    """48 training and 12 test pairs of abdominal phantoms under one motion."""
+    train, test = (
+        [phantoms.make("abdomen", SHAPE, seed, motion=motion) for seed in seeds]
+        for seeds in (range(48), range(9000, 9012))
+    )
+    return Task(name, train, test)
+
+
+def run_ablation() -> Finding:
+    return ablation([task_of("breathing", BREATHING), task_of("scales far apart", SCALES)], PROTOCOL)
+
+
+def run_axis() -> Finding:
+    order = (2, 1, 0)  # of z, y, x; in 2-D this exchanges the two axes
+    original, permuted = task_of("original", SCALES), task_of("permuted", SCALES.permuted(order))
+    return axis_test(original, permuted, PROTOCOL, order=(1, 0))
+
+
+def run_stability() -> Finding:
+    task = task_of("breathing", BREATHING)
+    return seed_stability([train_one(task, PROTOCOL, seed) for seed in PROTOCOL.seeds], task.test)
+
+
+def run_hippocampus() -> list[Finding]:
+    """Train on real scans as the demo does, audit on its test pairs."""
+    plan = plan_for("hippocampus", "cpu")
+    train, test = (
+        datasets.load("hippocampus", split, shape=plan.shape, count=count)
+        for split, count in (("train", plan.train_pairs), ("test", plan.test_pairs))
+    )
+    torch.manual_seed(0)
+    model = build("shmoareg", **plan.sizes)
+    fit(model, train, plan.training)
+    return audit(model, [test[i] for i in range(len(test))])
+
+
+EXPERIMENTS = {
+    "ablation": run_ablation,
+    "axis": run_axis,
+    "stability": run_stability,
+    "hippocampus": run_hippocampus,
+}
+
+
+def main(names: list[str]) -> None:
+    for name in names or EXPERIMENTS:
+        began = time.perf_counter()
+        found = EXPERIMENTS[name]()
+        record = {"machine": machine(torch.device("cpu")), "seconds": round(time.perf_counter() - began, 1)}
+        if isinstance(found, list):
+            record["findings"] = [asdict(finding) for finding in found]
+        else:
+            record |= asdict(found) | {"shape": SHAPE, "protocol": asdict(PROTOCOL)}
+        write_json(FOLDER / f"{name}.json", record)
+        for finding in found if isinstance(found, list) else [found]:
+            print(f"{name}, {record['seconds']:.0f} s: {finding.sentence}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
