@@ -239,7 +239,7 @@ def _shmoe_steps(f: _Follow, module: SpatialHeterogeneousMoE) -> list[dict]:
             "title": "Proposals",
             "sentence": f"Every expert, a convolution of extent {sizes}, reads its own surroundings and proposes a "
             f"step; {proposed} voxels.",
-            "quote": quote(SpatialHeterogeneousMoE.forward, "routing.with_proposals(self.proposals(features))"),
+            "quote": quote(SpatialHeterogeneousMoE.forward, "routing.with_proposals(self.proposals(features)"),
             "bars": _bars(proposals, -reach, reach, faint=f.dropped, digits=3),
         },
         {
