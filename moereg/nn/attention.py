@@ -108,20 +108,21 @@ class Windows:
         """`(B, C, *S) -> (M, T, C)` with `M = B prod(counts)` windows of `T = prod(size)` tokens."""
         if any(self.padding):
             features = F.pad(features, self.padding)
-        dims = len(self.space)
+        # Channels last throughout, before and after: what is copied are whole tokens, not single numbers.
+        dims, channels = len(self.space), features.shape[1]
         shape = [length for pair in zip(self.counts, self.size, strict=True) for length in pair]
-        cut = features.reshape(*features.shape[:2], *shape)  # (B, C, n1, s1, n2, s2, ...)
-        counts, sizes = [2 + 2 * d for d in range(dims)], [3 + 2 * d for d in range(dims)]
-        return cut.permute(0, *counts, *sizes, 1).reshape(-1, _product(self.size), features.shape[1])
+        cut = features.movedim(1, -1).reshape(self.batch, *shape, channels)  # (B, n1, s1, n2, s2, ..., C)
+        counts, sizes = [1 + 2 * d for d in range(dims)], [2 + 2 * d for d in range(dims)]
+        return cut.permute(0, *counts, *sizes, 1 + 2 * dims).reshape(-1, _product(self.size), channels)
 
     def join(self, tokens: Shaped[Tensor, "m t c"]) -> Shaped[Tensor, "batch c *space"]:
-        """`split` undone; padding is cut off."""
+        """`split` undone; padding is cut off. The result is stored channels last."""
         dims = len(self.space)
         cut = tokens.reshape(self.batch, *self.counts, *self.size, tokens.shape[-1])
         order = [axis for d in range(dims) for axis in (1 + d, 1 + dims + d)]
         padded = [s * c for s, c in zip(self.size, self.counts, strict=True)]
-        whole = cut.permute(0, 1 + 2 * dims, *order).reshape(self.batch, tokens.shape[-1], *padded)
-        return whole[(..., *(slice(0, n) for n in self.space))]
+        whole = cut.permute(0, *order, 1 + 2 * dims).reshape(self.batch, *padded, tokens.shape[-1])
+        return whole[(slice(None), *(slice(0, n) for n in self.space))].movedim(-1, 1)
 
     def valid(self, device: torch.device) -> Bool[Tensor, "m t"] | None:
         """False for padding, or None where nothing was padded."""

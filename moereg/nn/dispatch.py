@@ -19,15 +19,20 @@ from torch import Tensor
 
 
 class Assignment(NamedTuple):
-    """Which experts each row goes to."""
+    """Which rows each expert gets: the pairs of row `p` and rank `j`, sorted by expert."""
 
-    chosen: Int[Tensor, "row k"]  # indices of experts
-    order: Int[Tensor, " assignment"]  # places in `chosen.flatten()`, sorted by expert
+    order: Int[Tensor, " pair"]  # places in the table of choices `(row, k)`, row by row
+    row: Int[Tensor, " pair"]
+    counts: Int[Tensor, " expert"]
 
     @classmethod
-    def of(cls, chosen: Int[Tensor, "row k"]) -> "Assignment":
-        """Sort the assignments by expert; rows of one expert keep their order."""
-        return cls(chosen, chosen.flatten().argsort(stable=True))
+    def of(cls, chosen: Int[Tensor, "row k"], experts: int) -> "Assignment":
+        """Sort the choices by expert; rows of one expert keep their order."""
+        flat = chosen.flatten()
+        order = flat.argsort(stable=True)
+        # bincount, but of a size that does not depend on the data, as compilers want it.
+        counts = flat.new_zeros(experts).scatter_add_(0, flat, torch.ones_like(flat))
+        return cls(order, order // chosen.shape[1], counts)
 
 
 def to_experts(
@@ -45,36 +50,33 @@ def from_experts(
 
 
 @torch.library.custom_op("moereg::to_experts", mutates_args=())
-def _to_experts(rows: Tensor, weights: Tensor, chosen: Tensor, order: Tensor) -> Tensor:
+def _to_experts(rows: Tensor, weights: Tensor, order: Tensor, row: Tensor, counts: Tensor) -> Tensor:
     out = rows.new_empty(order.numel(), weights.shape[2])  # sorted by expert
-    blocks = _blocks(chosen, order, len(weights))
-    for places, weight, block in zip(blocks, weights, out.split([len(b) for b in blocks]), strict=True):
-        torch.mm(rows.index_select(0, places // chosen.shape[1]), weight, out=block)
+    sizes = counts.tolist()
+    for places, weight, block in zip(row.split(sizes), weights, out.split(sizes), strict=True):
+        torch.mm(rows.index_select(0, places), weight, out=block)
     back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-    return out.index_select(0, back).view(*chosen.shape, -1)
+    return out.index_select(0, back).view(len(rows), -1, weights.shape[2])
 
 
 @torch.library.custom_op("moereg::from_experts", mutates_args=())
-def _from_experts(rows: Tensor, weights: Tensor, chosen: Tensor, order: Tensor) -> Tensor:
-    out = rows.new_zeros(len(chosen), weights.shape[2])
-    flat = rows.flatten(0, 1)
-    for places, weight in zip(_blocks(chosen, order, len(weights)), weights, strict=True):
-        out.index_add_(0, places // chosen.shape[1], flat.index_select(0, places) @ weight)
+def _from_experts(rows: Tensor, weights: Tensor, order: Tensor, row: Tensor, counts: Tensor) -> Tensor:
+    answers, sizes = rows.new_empty(order.numel(), weights.shape[2]), counts.tolist()
+    sorted_rows = rows.flatten(0, 1).index_select(0, order)
+    for block, weight, answer in zip(sorted_rows.split(sizes), weights, answers.split(sizes), strict=True):
+        torch.mm(block, weight, out=answer)
+    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    return torch.nn.functional.embedding_bag(back.view(len(rows), -1), answers, mode="sum")
+
+
+@torch.library.custom_op("moereg::outer_products", mutates_args=())
+def _outer(rows: Tensor, answers: Tensor, order: Tensor, row: Tensor, counts: Tensor) -> Tensor:
+    """`out[i] = sum of rows[p] answers[p, j]^T over (p, j) that chose i`: the gradient of the weights."""
+    out = rows.new_empty(len(counts), rows.shape[1], answers.shape[2])
+    sorted_answers, sizes = answers.flatten(0, 1).index_select(0, order), counts.tolist()
+    for places, block, product in zip(row.split(sizes), sorted_answers.split(sizes), out, strict=True):
+        torch.mm(rows.index_select(0, places).T, block, out=product)
     return out
-
-
-@torch.library.custom_op("moereg::sum_of_outer_products", mutates_args=())
-def _outer(rows: Tensor, answers: Tensor, chosen: Tensor, order: Tensor, experts: int) -> Tensor:
-    """`out[i] = sum over (p, j) with chosen[p, j] = i of rows[p] answers[p, j]^T`: the gradient of the weights."""
-    out = rows.new_empty(experts, rows.shape[1], answers.shape[2])
-    flat = answers.flatten(0, 1)
-    for expert, places in enumerate(_blocks(chosen, order, experts)):
-        torch.mm(rows.index_select(0, places // chosen.shape[1]).T, flat.index_select(0, places), out=out[expert])
-    return out
-
-
-def _blocks(chosen: Tensor, order: Tensor, experts: int) -> tuple[Tensor, ...]:
-    return order.split(chosen.flatten().bincount(minlength=experts).tolist())
 
 
 def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -87,18 +89,18 @@ def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 @_to_experts.register_fake
-def _(rows: Tensor, weights: Tensor, chosen: Tensor, order: Tensor) -> Tensor:
-    return rows.new_empty(*chosen.shape, weights.shape[2])
+def _(rows: Tensor, weights: Tensor, order: Tensor, row: Tensor, counts: Tensor) -> Tensor:
+    return rows.new_empty(len(rows), len(order) // len(rows), weights.shape[2])
 
 
 @_from_experts.register_fake
-def _(rows: Tensor, weights: Tensor, chosen: Tensor, order: Tensor) -> Tensor:
-    return rows.new_empty(len(chosen), weights.shape[2])
+def _(rows: Tensor, weights: Tensor, order: Tensor, row: Tensor, counts: Tensor) -> Tensor:
+    return rows.new_empty(len(rows), weights.shape[2])
 
 
 @_outer.register_fake
-def _(rows: Tensor, answers: Tensor, chosen: Tensor, order: Tensor, experts: int) -> Tensor:
-    return rows.new_empty(experts, rows.shape[1], answers.shape[2])
+def _(rows: Tensor, answers: Tensor, order: Tensor, row: Tensor, counts: Tensor) -> Tensor:
+    return rows.new_empty(len(counts), rows.shape[1], answers.shape[2])
 
 
 def _save(ctx, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -106,17 +108,17 @@ def _save(ctx, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 
 
 def _to_experts_backward(ctx, gradient: Tensor):
-    rows, weights, chosen, order = ctx.saved_tensors
-    to_rows = _from_experts(gradient, weights.mT, chosen, order) if ctx.needs_input_grad[0] else None
-    to_weights = _outer(rows, gradient, chosen, order, len(weights)) if ctx.needs_input_grad[1] else None
-    return to_rows, to_weights, None, None
+    rows, weights, *assignment = ctx.saved_tensors
+    to_rows = _from_experts(gradient, weights.mT, *assignment) if ctx.needs_input_grad[0] else None
+    to_weights = _outer(rows, gradient, *assignment) if ctx.needs_input_grad[1] else None
+    return to_rows, to_weights, None, None, None
 
 
 def _from_experts_backward(ctx, gradient: Tensor):
-    rows, weights, chosen, order = ctx.saved_tensors
-    to_rows = _to_experts(gradient, weights.mT, chosen, order) if ctx.needs_input_grad[0] else None
-    to_weights = _outer(gradient, rows, chosen, order, len(weights)).mT if ctx.needs_input_grad[1] else None
-    return to_rows, to_weights, None, None
+    rows, weights, *assignment = ctx.saved_tensors
+    to_rows = _to_experts(gradient, weights.mT, *assignment) if ctx.needs_input_grad[0] else None
+    to_weights = _outer(gradient, rows, *assignment).mT if ctx.needs_input_grad[1] else None
+    return to_rows, to_weights, None, None, None
 
 
 _to_experts.register_autograd(_to_experts_backward, setup_context=_save)

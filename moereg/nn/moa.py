@@ -77,7 +77,8 @@ class MixtureOfAttentionHeads(nn.Module):
         routing = self.router(features)
         tokens = windows.split(features)
         source = tokens if context is None else windows.split(context)
-        keys, values = source @ self.key, source @ self.value  # (M, T, d), once for all heads
+        # Once for all heads; one product for both, which halves the way back. (M, T, 2 d) -> twice (M, T, d)
+        keys, values = (source @ torch.cat([self.key, self.value], 1)).chunk(2, -1)
         valid = windows.valid(features.device)
         gates = windows.split(routing.gates[:, 0]).to(tokens.dtype)  # (M, T, N)
         if self.compute == "dense":
@@ -99,7 +100,7 @@ class MixtureOfAttentionHeads(nn.Module):
         self, tokens: Tensor, keys: Tensor, values: Tensor, gates: Tensor, indices: Tensor, valid: Tensor | None
     ) -> Tensor:
         m, t, k = indices.shape
-        assignment = Assignment.of(indices.flatten(0, 1))
+        assignment = Assignment.of(indices.flatten(0, 1), len(self.query))
         queries = to_experts(tokens.flatten(0, 1), self.query, assignment)  # (M T, k, d)
         mask = None if valid is None else valid[:, None, None]
         # All T k queries of a window meet its T keys in one product: the heads differ in queries only.

@@ -179,8 +179,9 @@ class Router(nn.Module):
 
     def _linear(self, weight: Tensor, features: Tensor) -> Tensor:
         """`(B, C, *S) -> (B, R, N, *S)`"""
-        maps = torch.matmul(weight, features.flatten(2))
-        return maps.unflatten(1, (len(self.routers), len(self.experts))).unflatten(3, features.shape[2:])
+        # Tokens times matrix, so that the gradient comes back channels last, as the encoder stores its features.
+        maps = (features.movedim(1, -1) @ weight.T).movedim(-1, 1).contiguous()
+        return maps.unflatten(1, (len(self.routers), len(self.experts)))
 
 
 def choose(

@@ -83,7 +83,7 @@ def attention_heads(window: int) -> Callable[[int], tuple[Step, Step]]:
         sparse = MixtureOfAttentionHeads(96, heads=8, k=2, window=window, compute="sparse")
         dense = MixtureOfAttentionHeads(96, heads=8, k=2, window=window, compute="dense")
         dense.load_state_dict(sparse.state_dict())
-        features = torch.randn(1, 96, size, size, size).requires_grad_()
+        features = torch.randn(1, 96, size, size, size).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
         return tuple(
             _step(lambda layer=layer: layer(features)[0], [features, *layer.parameters()]) for layer in (sparse, dense)
         )

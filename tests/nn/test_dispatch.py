@@ -15,20 +15,20 @@ def doubles(*shape, generator):
 def test_to_experts_is_its_definition(generator):
     rows, weights = doubles(5, 3, generator=generator), doubles(4, 3, 2, generator=generator)
     by_hand = torch.einsum("pa,pkab->pkb", rows, weights[CHOSEN])
-    torch.testing.assert_close(to_experts(rows, weights, Assignment.of(CHOSEN)), by_hand)
-    assert torch.autograd.gradcheck(lambda r, w: to_experts(r, w, Assignment.of(CHOSEN)), (rows, weights))
+    torch.testing.assert_close(to_experts(rows, weights, Assignment.of(CHOSEN, 4)), by_hand)
+    assert torch.autograd.gradcheck(lambda r, w: to_experts(r, w, Assignment.of(CHOSEN, 4)), (rows, weights))
 
 
 def test_from_experts_is_its_definition(generator):
     rows, weights = doubles(5, 2, 3, generator=generator), doubles(4, 3, 2, generator=generator)
     by_hand = torch.einsum("pka,pkab->pb", rows, weights[CHOSEN])
-    torch.testing.assert_close(from_experts(rows, weights, Assignment.of(CHOSEN)), by_hand)
-    assert torch.autograd.gradcheck(lambda r, w: from_experts(r, w, Assignment.of(CHOSEN)), (rows, weights))
+    torch.testing.assert_close(from_experts(rows, weights, Assignment.of(CHOSEN, 4)), by_hand)
+    assert torch.autograd.gradcheck(lambda r, w: from_experts(r, w, Assignment.of(CHOSEN, 4)), (rows, weights))
 
 
 def test_an_expert_that_nobody_chose_gets_a_gradient_of_zero(generator):
     rows, weights = doubles(5, 3, generator=generator), doubles(4, 3, 2, generator=generator)
-    gradient = torch.autograd.grad(to_experts(rows, weights, Assignment.of(CHOSEN)).square().sum(), weights)[0]
+    gradient = torch.autograd.grad(to_experts(rows, weights, Assignment.of(CHOSEN, 4)).square().sum(), weights)[0]
     assert gradient[3].abs().max() == 0
     assert (gradient[:3].abs().amax((1, 2)) > 0).all()
 
@@ -37,7 +37,7 @@ def test_an_expert_that_nobody_chose_gets_a_gradient_of_zero(generator):
 def test_operators_are_registered_as_torch_wants_them(back, generator):
     """Shapes without data, gradients, no hidden change of inputs: what `torch.compile` relies on."""
     rows = doubles(5, 2, 3, generator=generator) if back else doubles(5, 3, generator=generator)
-    arguments = (rows, doubles(4, 3, 2, generator=generator), *Assignment.of(CHOSEN))
+    arguments = (rows, doubles(4, 3, 2, generator=generator), *Assignment.of(CHOSEN, 4))
     operator = torch.ops.moereg.from_experts if back else torch.ops.moereg.to_experts
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(operator.default, arguments, test_utils=checks)
@@ -45,9 +45,9 @@ def test_operators_are_registered_as_torch_wants_them(back, generator):
 
 def test_autocast_computes_in_bfloat16(generator):
     rows, weights = torch.randn(5, 3, generator=generator), torch.randn(4, 3, 2, generator=generator)
-    expected = to_experts(rows, weights, Assignment.of(CHOSEN))
+    expected = to_experts(rows, weights, Assignment.of(CHOSEN, 4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = to_experts(rows, weights, Assignment.of(CHOSEN))
-        back = from_experts(low, weights.mT, Assignment.of(CHOSEN))
+        low = to_experts(rows, weights, Assignment.of(CHOSEN, 4))
+        back = from_experts(low, weights.mT, Assignment.of(CHOSEN, 4))
     assert low.dtype == back.dtype == torch.bfloat16
     torch.testing.assert_close(low.float(), expected, rtol=0.02, atol=0.02)
