@@ -174,6 +174,26 @@ def test_an_expert_reaches_as_far_as_its_name_says(kind, size, generator):
     assert experts.names[index] == f"{size}²"
 
 
+@pytest.mark.parametrize("kind", EXPERT_KINDS)
+@pytest.mark.parametrize("shape", [(9, 8), (5, 6, 7)])
+@pytest.mark.parametrize("sizes", [(1,), (3,), (5,), (1, 7), (3, 5), (1, 3, 5)])
+def test_reading_in_the_kernels_is_reading_the_maps(kind, shape, sizes, generator):
+    experts = ConvolutionExperts(3, 4, dims=len(shape), kernel_sizes=sizes, kind=kind).double()
+    features = torch.randn(2, 3, *shape, generator=generator, dtype=torch.float64, requires_grad=True)
+    readout = torch.randn(2, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    leaves = [features, readout, *experts.parameters()]
+    results = []
+    for maps in (
+        experts.read(features, readout),
+        [torch.einsum("rc,bc...->br...", readout, e) for e in experts(features)],
+    ):
+        stacked = torch.stack(maps)
+        used = torch.autograd.grad(stacked.square().sum(), leaves, materialize_grads=True)
+        results.append((stacked, *used))
+    for folded, plain in zip(*results, strict=True):
+        torch.testing.assert_close(folded, plain)
+
+
 @pytest.mark.plain_errors
 @pytest.mark.parametrize("sizes", [(), (2,), (5, 3), (0, 1)])
 def test_bad_kernel_sizes(sizes):
@@ -198,8 +218,6 @@ def test_autocast_computes_in_bfloat16_and_routes_in_float32(kind, generator):
     displacement, routing = layer(features)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low, low_routing = layer(features)
-        mixed, _ = layer.mixture(features)
-    assert mixed.dtype == torch.bfloat16
     assert low_routing.gates.dtype == low.dtype == torch.float32
     assert relative_error(low, displacement) < 0.02
     assert relative_error(low_routing.gates, routing.gates) < 0.02
