@@ -12,14 +12,13 @@ from cases import CASES
 from report import Row
 
 pytestmark = pytest.mark.bench
-TOLERANCE = 1e-3  # of the largest value; float32 sums in another order
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_speed(case, benchmark, rows):
     ours, theirs = case.build(case.size)
     difference = largest_difference(ours(), theirs()) if case.same else None
-    assert difference is None or difference < TOLERANCE
+    assert difference is None or difference < case.tolerance
 
     # Both in turn, so that whatever else the machine does meets both.
     seconds = []
@@ -42,9 +41,13 @@ def test_peak_memory(case, rows):
 
 
 def largest_difference(ours: tuple[torch.Tensor, ...], theirs: tuple[torch.Tensor, ...]) -> float:
-    """Over the value and every gradient, relative to its largest entry."""
+    """Over the value and every gradient: norm of the difference relative to the norm.
+
+    Not the largest entry: the slope of linear interpolation jumps at voxel centres, and where rounding puts a position
+    on the other side of one, a single entry of the gradient differs without being wrong.
+    """
     pairs = zip(ours, theirs, strict=True)
-    return max(float((one - other).detach().abs().max() / other.detach().abs().max()) for one, other in pairs)
+    return max(float(((one - other).norm() / other.norm()).detach()) for one, other in pairs)
 
 
 def peak_memory(name: str, side: str) -> int:
