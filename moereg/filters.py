@@ -96,15 +96,19 @@ def smooth(
     No matrices at all leave the field as it is. On a CPU these products are faster than convolutions of few channels,
     and cost the same at every sigma.
     """
-    shape = field.shape
+    shape, spare = field.shape, None
     for axis, matrix in enumerate(matrices):
         before, size, after = shape[2 : 2 + axis].numel(), shape[2 + axis], shape[3 + axis :].numel()
         if after == 1:  # last axis: (B, C, before, n)
-            smoothed = torch.matmul(field.reshape(*shape[:2], before, size), matrix.mT)
+            view = (*shape[:2], before, size)
+            factors = (field.reshape(view), matrix.mT)
         else:  # (B, C, before, n, after)
-            matrix = matrix[:, None] if matrix.ndim == 3 else matrix
-            smoothed = torch.matmul(matrix, field.reshape(*shape[:2], before, size, after))
-        field = smoothed.reshape(shape)
+            view = (*shape[:2], before, size, after)
+            factors = (matrix[:, None] if matrix.ndim == 3 else matrix, field.reshape(view))
+        smoothed = torch.matmul(*factors, out=None if spare is None else spare.view(view)).view(shape)
+        # Fresh memory costs more than the product: the third axis is written where the first was.
+        spare = field if axis and not torch.is_grad_enabled() else None
+        field = smoothed
     return field
 
 

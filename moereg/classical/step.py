@@ -50,7 +50,9 @@ def demons_force(
     dims = gradient.shape[2]
     spacing = spacing or (1.0,) * dims
     floor = 1 / (4 * max_step**2 * sum(edge**2 for edge in spacing) / dims)
-    denominator = gradient.square().sum(2).addcmul_(difference, difference, value=floor)
+    denominator = floor * difference.square()
+    for component in gradient.unbind(2):
+        denominator.addcmul_(component, component)
     acts = difference.abs() >= max(threshold, 1e-12)  # the smallest whose square is no zero in float32
     scale = torch.where(acts, difference / denominator, 0)
     return (gradient[:, 0] * scale).div_(gradient.new_tensor(spacing).view(-1, *[1] * dims))
@@ -92,8 +94,10 @@ class Level:
         mean_square = difference.flatten(1).norm(dim=1) ** 2 / inside.flatten(1).sum(1).clamp_min(1)
 
         update = smooth(self.force(difference, warped), self.fluid)
-        new = smooth(self.add(field, update), after)
-        moved = (new - field).flatten(2).norm(dim=2)  # root sum of squares, one number per axis
+        rough = self.add(field, update)
+        new = smooth(rough, after)
+        # Fresh memory costs more than arithmetic: a buffer that is not needed any more is used again.
+        moved = torch.sub(new, field, out=None if new is rough else rough).flatten(2).norm(dim=2)  # per axis
         change = (moved * moved.new_tensor(self.spacing)).norm(dim=1) / math.sqrt(field[0, 0].numel())
         return new, mean_square, change
 
@@ -114,13 +118,13 @@ class Level:
         return demons_force(difference, gradient, max_step=step, spacing=self.spacing, threshold=threshold)
 
     def add(self, field: Tensor, update: Tensor) -> Tensor:
-        """Bring an update into the field: last column but one of the module's table."""
+        """Bring an update into the field: last column but one of the module's table. The update may be used up."""
         if self.settings.variant == "log":
             return field + update + lie_bracket(field, update) / 2
         if self.settings.variant == "diffeomorphic":
             update = flow(update, squarings=max(0, math.ceil(2 + math.log2(self.settings.max_step))))
-            return update + sample(field, update)  # compose(field, update)
-        return field + update
+            return sample(field, update).add_(update)  # compose(field, update)
+        return update.add_(field)
 
 
 def stays_inside(displacement: Tensor) -> Tensor:
