@@ -2,7 +2,7 @@
 
     python tools/experiments.py ablation axis stability     some of them; all without a name
 
-Two-dimensional but for `hippocampus`, so that forty networks train on a laptop. Every file holds the protocol, the
+Two-dimensional but for `kinds` and the two audits of the demo's volumes, so that forty networks train on a laptop. Every file holds the protocol, the
 machine, all rows, and the sentence that is computed from them; the notebooks show these files.
 """
 
@@ -42,6 +42,17 @@ def run_ablation() -> Finding:
     return ablation([task_of("breathing", BREATHING), task_of("scales far apart", SCALES)], PROTOCOL)
 
 
+def run_kinds() -> Finding:
+    """The three kinds of expert, flat and in volumes; the volumes are small, because full kernels are slow there."""
+    volumes = Task(
+        "breathing, 32^3",
+        [phantoms.make("abdomen", (32, 32, 32), seed, motion=BREATHING) for seed in range(24)],
+        [phantoms.make("abdomen", (32, 32, 32), seed, motion=BREATHING) for seed in range(9000, 9012)],
+    )
+    variants = {kind: {"expert_kind": kind} for kind in ("nested", "full", "separable")}
+    return ablation([task_of("breathing, 64^2", BREATHING), volumes], PROTOCOL, variants=variants)
+
+
 def run_axis() -> Finding:
     order = (2, 1, 0)  # of z, y, x; in 2-D this exchanges the two axes
     original, permuted = task_of("original", SCALES), task_of("permuted", SCALES.permuted(order))
@@ -53,11 +64,11 @@ def run_stability() -> Finding:
     return seed_stability([train_one(task, PROTOCOL, seed) for seed in PROTOCOL.seeds], task.test)
 
 
-def run_hippocampus() -> list[Finding]:
-    """Train on real scans as the demo does, audit on its test pairs."""
-    plan = plan_for("hippocampus", "cpu")
+def audit_demo(data: str) -> list[Finding]:
+    """Train as the demo does, audit on its test pairs."""
+    plan = plan_for(data, "cpu")
     train, test = (
-        datasets.load("hippocampus", split, shape=plan.shape, count=count)
+        datasets.load(data, split, shape=plan.shape, count=count)
         for split, count in (("train", plan.train_pairs), ("test", plan.test_pairs))
     )
     torch.manual_seed(0)
@@ -70,7 +81,9 @@ EXPERIMENTS = {
     "ablation": run_ablation,
     "axis": run_axis,
     "stability": run_stability,
-    "hippocampus": run_hippocampus,
+    "kinds": run_kinds,
+    "abdomen": lambda: audit_demo("abdomen"),
+    "hippocampus": lambda: audit_demo("hippocampus"),
 }
 
 
