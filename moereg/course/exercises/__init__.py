@@ -9,12 +9,16 @@ what the notebook measured, and returns (right, text).
 from dataclasses import dataclass
 from typing import Any
 
-from moereg.course.exercises import attention, moa, routers, shmoareg, shmoe, tour
+from moereg.course.exercises import attention, fields, moa, routers, shmoareg, shmoe, tour
 
 EXERCISES = {
     "tour-shift": tour.shift,
     "tour-gates": tour.gates,
     "tour-knockout": tour.knockout,
+    "fields-pull": fields.pull,
+    "fields-determinant": fields.determinant,
+    "fields-fold": fields.fold,
+    "fields-inverse": fields.inverse,
     "attention-equal-keys": attention.equal_keys,
     "attention-windows": attention.windows,
     "attention-shared-keys": attention.shared_keys,
