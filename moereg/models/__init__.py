@@ -3,6 +3,7 @@
 from moereg.models.baselines import VoxelMorph, VoxelMorphSizes
 from moereg.models.drivenmorph import DrivenMorph, DrivenMorphSizes, DrivenRegistration, DrivenStep
 from moereg.models.registration import Registration
+from moereg.models.rman import RecursiveRegistration, RMAn, RMAnSizes
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
 from moereg.models.storage import build, load_model, save_weights
 
@@ -11,6 +12,9 @@ __all__ = [
     "DrivenMorphSizes",
     "DrivenRegistration",
     "DrivenStep",
+    "RMAn",
+    "RMAnSizes",
+    "RecursiveRegistration",
     "Registration",
     "SHMoAReg",
     "SHMoARegSizes",

@@ -12,11 +12,13 @@ from torch import nn
 from moereg.checks import check_choice
 from moereg.models.baselines import VoxelMorph, VoxelMorphSizes
 from moereg.models.drivenmorph import DrivenMorph, DrivenMorphSizes
+from moereg.models.rman import RMAn, RMAnSizes
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
 
 MODELS = {
     "shmoareg": (SHMoAReg, SHMoARegSizes),
     "drivenmorph": (DrivenMorph, DrivenMorphSizes),
+    "rman": (RMAn, RMAnSizes),
     "voxelmorph": (VoxelMorph, VoxelMorphSizes),
 }
 
