@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _training_options(demo)
 
     train = _command(commands, "train", run_train, "train one model")
-    train.add_argument("model", help="shmoareg or voxelmorph")
+    train.add_argument("model", help="shmoareg, drivenmorph, rman or voxelmorph")
     train.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
     train.add_argument("--out", type=Path, required=True, help="folder for checkpoint and weights")
     train.add_argument("--steps", type=int, help="training steps")
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, "evaluate", run_evaluate, "measure methods on pairs")
     evaluate.add_argument("--weights", type=Path, nargs="+", default=[], help="weights files")
-    evaluate.add_argument("--method", nargs="+", default=[], help="methods without weights: identity")
+    evaluate.add_argument("--method", nargs="+", default=[], help="methods without weights: identity, demons-VARIANT")
     evaluate.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
     evaluate.add_argument("--pairs", type=int, help="how many pairs (default: all of the test split)")
     evaluate.add_argument("--json", type=Path, required=True, help="file for the numbers")
@@ -120,7 +120,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from moereg.training import best_device
 
     device = best_device(options.device)
-    known = {"identity": evaluation.identity}
+    known = evaluation.METHODS
     for name in options.method:
         if name not in known:
             raise ValueError(f"--method must be among {', '.join(known)}, got {name!r}.")

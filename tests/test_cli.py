@@ -43,10 +43,21 @@ def test_register_writes_image_field_and_report(files, tmp_path, capsys):
 def test_evaluate_writes_one_object_per_method(files, tmp_path):
     out = tmp_path / "numbers.json"
     weights = str(files / "w.safetensors")
-    arguments = ["--weights", weights, "--method", "identity", "--data", str(files / "pairs.csv"), "--json", str(out)]
+    arguments = [
+        "--weights",
+        weights,
+        "--method",
+        "identity",
+        "demons-thirion",
+        "--data",
+        str(files / "pairs.csv"),
+        "--json",
+        str(out),
+    ]
     assert cli.main(["evaluate", *arguments]) == 0
     numbers = json.loads(out.read_text())
-    assert set(numbers) == {"identity", weights}
+    assert set(numbers) == {"identity", "demons-thirion", weights}
+    assert numbers["demons-thirion"]["dice"] > numbers["identity"]["dice"] + 0.05
     assert 0 < numbers["identity"]["dice"] < 1
 
 

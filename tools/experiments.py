@@ -2,7 +2,8 @@
 
     python tools/experiments.py ablation axis stability     some of them; all without a name
 
-Two-dimensional but for `kinds` and the two audits of the demo's volumes, so that forty networks train on a laptop. Every file holds the protocol, the
+Two-dimensional but for `kinds` and the two audits of the demo, so that fifty networks train on a laptop. Every file
+holds the protocol, the
 machine, all rows, and the sentence that is computed from them; the notebooks show these files.
 """
 
@@ -17,6 +18,7 @@ from moereg.data import datasets, phantoms
 from moereg.data.phantoms import Motion
 from moereg.demo import machine, plan_for, write_json
 from moereg.evaluation.experiments import Protocol, Task, ablation, axis_test, train_one
+from moereg.evaluation.recursion import RecursionProtocol, recursion_sweep
 from moereg.evaluation.specialisation import Finding, audit, seed_stability
 from moereg.models import build
 from moereg.training import TrainingConfig, fit
@@ -27,6 +29,11 @@ PROTOCOL = Protocol(TrainingConfig(steps=200, pairs_per_step=2, device="cpu"), s
 BREATHING = Motion()
 # As far apart as a 64-voxel grid allows: head to foot wide and smooth, left to right small and fine.
 SCALES = Motion(amplitude=(0.18, 0.09, 0.06), length=(0.5, 0.16, 0.09), drift=(0.5, 0.0, 0.0))
+
+LARGE = Motion(amplitude=(0.35, 0.2, 0.2), length=(0.4, 0.25, 0.25))  # up to 20 voxels of 64
+RECURSION = RecursionProtocol(
+    TrainingConfig(steps=150, pairs_per_step=2, learning_rate=3e-3, similarity="mse", smoothness=0.003, device="cpu")
+)
 
 
 def task_of(name: str, motion: Motion) -> Task:
@@ -64,6 +71,14 @@ def run_stability() -> Finding:
     return seed_stability([train_one(task, PROTOCOL, seed) for seed in PROTOCOL.seeds], task.test)
 
 
+def run_rman() -> list[Finding]:
+    def say(rows: list[dict]) -> None:
+        found = {key: rows[0][key] for key in ("attention", "trained", "seed")}
+        print(f"{found} Dice {[round(row['dice'], 3) for row in rows]}", flush=True)
+
+    return [recursion_sweep(task_of("large motion", LARGE), RECURSION, on_rows=say)]
+
+
 def audit_demo(data: str) -> list[Finding]:
     """Train as the demo does, audit on its test pairs."""
     plan = plan_for(data, "cpu")
@@ -84,7 +99,9 @@ EXPERIMENTS = {
     "kinds": run_kinds,
     "abdomen": lambda: audit_demo("abdomen"),
     "hippocampus": lambda: audit_demo("hippocampus"),
+    "rman": run_rman,
 }
+PROTOCOLS = {"rman": RECURSION}  # where it is not PROTOCOL
 
 
 def main(names: list[str]) -> None:
@@ -94,6 +111,8 @@ def main(names: list[str]) -> None:
         record = {"machine": machine(torch.device("cpu")), "seconds": round(time.perf_counter() - began, 1)}
         if isinstance(found, list):
             record["findings"] = [asdict(finding) for finding in found]
+            if name in PROTOCOLS:
+                record |= {"shape": SHAPE, "protocol": asdict(PROTOCOLS[name])}
         else:
             record |= asdict(found) | {"shape": SHAPE, "protocol": asdict(PROTOCOL)}
         write_json(FOLDER / f"{name}.json", record)

@@ -1,6 +1,7 @@
 """Is the registration good, and is the specialisation of its experts real?"""
 
 from moereg.evaluation.driving import force_against_truth
+from moereg.evaluation.methods import METHODS
 from moereg.evaluation.metrics import (
     PairScore,
     dice,
@@ -23,6 +24,7 @@ from moereg.evaluation.specialisation import (
 )
 
 __all__ = [
+    "METHODS",
     "Finding",
     "PairScore",
     "audit",
