@@ -1,6 +1,6 @@
 """Sets of pairs by name, or from a table of files. Each has `len(set)` and `set[i]`, a `Pair`.
 
-    datasets.load("abdomen", "train")         phantoms, made when asked for
+    datasets.load("lung", "train")            phantoms by anatomy (`phantoms.ANATOMIES`), made when asked for
     datasets.load("hippocampus", "test")      real MR, from a folder that is already there
     datasets.load("my/PAIRS.csv", "test")     your own NIfTI files
 
@@ -59,7 +59,7 @@ def load(
     """A set of pairs by name, or from a table.
 
     Args:
-        data: "abdomen", "hippocampus", or the path of a PAIRS.csv.
+        data: an anatomy of `phantoms.ANATOMIES`, "hippocampus", or the path of a PAIRS.csv.
         split: "train", "val" or "test". A table is not split: give each part its own.
         shape: grid of the images; each set has its own default, a table's files keep theirs.
         count: number of pairs, at most as many as the set has.

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from moereg.data.phantoms.scene import Scene, View
 from moereg.fields import exponentiate
 
 
@@ -63,8 +64,21 @@ class Motion:
     ) -> tuple[Float[Tensor, "dims *space"], Float[Tensor, "dims *space"]]:
         """A displacement `u = exp(v)` and its inverse `exp(-v)`, each `(D, *S)` in voxels."""
         velocity = self.velocity(shape, generator)
-        forward, inverse = exponentiate(torch.stack([velocity, -velocity]), steps=6)
-        return forward, inverse
+        return flow(velocity)
+
+    def move(
+        self, scene: Scene, view: View, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "dims *space"], Float[Tensor, "dims *space"]]:
+        """`draw` for the grid of `view`: this motion is the same whoever lies there."""
+        return self.draw(view.shape, generator)
+
+
+def flow(
+    velocity: Float[Tensor, "dims *space"], steps: int = 6
+) -> tuple[Float[Tensor, "dims *space"], Float[Tensor, "dims *space"]]:
+    """`exp(v)` and its inverse `exp(-v)` of a stationary velocity in voxels per unit time."""
+    forward, inverse = exponentiate(torch.stack([velocity, -velocity]), steps=steps)
+    return forward, inverse
 
 
 def smooth_pattern(shape: tuple[int, ...], length: float, generator: torch.Generator) -> Float[Tensor, "*space"]:
@@ -84,9 +98,14 @@ def border_window(shape: tuple[int, ...], margin: float) -> Float[Tensor, "*spac
     window = torch.ones(())
     for size in shape:
         place = torch.linspace(0, 1, size)
-        t = (torch.minimum(place, 1 - place) / margin).clamp(0, 1)
-        window = window[..., None] * (3 * t**2 - 2 * t**3)
+        window = window[..., None] * smooth_step(torch.minimum(place, 1 - place) / margin)
     return window
+
+
+def smooth_step(values: Float[Tensor, "*space"]) -> Float[Tensor, "*space"]:
+    """`3 t^2 - 2 t^3` of values cut to [0, 1]: from zero to one, flat at both ends."""
+    t = values.clamp(0, 1)
+    return t * t * (3 - 2 * t)
 
 
 def _spline_basis(size: int, count: int) -> Tensor:

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from moereg.data.phantoms.motion import Motion
-from moereg.data.phantoms.shapes import Column, Ellipsoid, Union
+from moereg.data.phantoms.shapes import Shape
+from moereg.fields import identity_grid
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,13 @@ class Layer:
 
     `profile` lists (depth, intensity): from that depth under the surface on, in millimetres, the tissue has that
     intensity. `texture` weighs three random patterns that move with the tissue: fine grain in about [-1, 1], thin
-    bright branches in [0, 1], and blobs in [0, 1].
+    bright branches in [0, 1], and blobs in [0, 1]. A layer whose label is None leaves the label beneath it.
     """
 
-    shape: Ellipsoid | Column | Union
+    shape: Shape
     profile: tuple[tuple[float, float], ...]
     texture: tuple[float, float, float] = (0.02, 0.0, 0.0)
-    label: int = 0
+    label: int | None = 0
     name: str = ""
 
 
@@ -41,15 +42,73 @@ class Scene:
         """Name of each label, in ascending order."""
         return dict(sorted((layer.label, layer.name) for layer in self.layers if layer.label))
 
+    def pose(self, points: Tensor) -> Tensor:
+        """Positions in the field of view to positions in which the layers are described, both `(3, *S)`."""
+        return points
+
+
+@dataclass(frozen=True)
+class View:
+    """A grid laid over the field of view.
+
+    A 2-D grid shows a section: its axes are `axes` of the body, and the third coordinate is `section[0] + section[1] t`
+    millimetres, where `t` is the coordinate along the grid's first axis.
+    """
+
+    shape: tuple[int, ...]
+    extent: tuple[float, float, float]
+    axes: tuple[int, int] = (0, 2)
+    section: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """The body's axis that each axis of the grid runs along."""
+        return (0, 1, 2) if len(self.shape) == 3 else self.axes
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size in millimetres along each axis of the grid."""
+        return tuple(self.extent[axis] / size for axis, size in zip(self.shown, self.shape, strict=True))
+
+    def positions(self, displacement: Tensor | None = None) -> Float[Tensor, "3 *space"]:
+        """Where in the body each voxel looks, displaced by so many voxels, in millimetres from the middle."""
+        grid = identity_grid(self.shape)
+        if displacement is not None:
+            grid = grid + displacement
+        sizes = zip(self.shape, self.spacing, strict=True)
+        places = [(grid[d] - (size - 1) / 2) * step for d, (size, step) in enumerate(sizes)]
+        if len(self.shape) == 2:
+            level, slope = self.section
+            places.insert(3 - sum(self.axes), level + slope * places[0])
+        return torch.stack(places)
+
+    def voxels(self, millimetres: Float[Tensor, "3 *space"]) -> Float[Tensor, "dims *space"]:
+        """The shown components of vectors in millimetres, in voxels."""
+        components = zip(self.shown, self.spacing, strict=True)
+        return torch.stack([millimetres[axis] / step for axis, step in components])
+
+
+@runtime_checkable
+class Mover(Protocol):
+    """Anything that draws how a subject moves."""
+
+    def move(self, scene: Scene, view: View, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The displacement `u` from the fixed to the moving image and its inverse, each `(D, *S)` in voxels."""
+
 
 @dataclass(frozen=True)
 class Anatomy:
     """A family of phantoms: draws subjects, and says how they move and what of them is in view."""
 
     subject: Callable[[torch.Generator], Scene]
-    motion: Motion
+    motion: Mover
     extent: tuple[float, float, float]  # field of view in millimetres
-    section: tuple[float, float]  # a 2-D phantom shows axis 1 at `section[0] + section[1] z` millimetres
+    section: tuple[float, float]  # where a 2-D phantom cuts, see `View`
+    axes: tuple[int, int] = (0, 2)  # the body's axes that a 2-D phantom shows
+
+    def view(self, shape: tuple[int, ...]) -> View:
+        """A grid of this shape over the whole field of view."""
+        return View(shape, self.extent, self.axes, self.section)
 
 
 @dataclass(frozen=True)
@@ -71,7 +130,12 @@ def draw_lattices(extent: tuple[float, float, float], generator: torch.Generator
 
 
 def render(
-    scene: Scene, points: Float[Tensor, "3 *space"], spacing: tuple[float, ...], *, texture: float = 1.0
+    scene: Scene,
+    points: Float[Tensor, "3 *space"],
+    spacing: tuple[float, ...],
+    *,
+    texture: float = 1.0,
+    axes: tuple[int, int] = (0, 2),
 ) -> Picture:
     """Evaluate a scene at given positions of its tissue.
 
@@ -81,14 +145,16 @@ def render(
             section, two-dimensional `space` with three coordinates each.
         spacing: voxel size in millimetres; a boundary is blended over one voxel.
         texture: factor on all patterns.
+        axes: the body's axes that a section shows.
     """
+    points = scene.pose(points)
     space = points.shape[1:]
     edge = sum(spacing) / len(spacing)
     image = torch.zeros(space)
     labels = torch.zeros(space, dtype=torch.int64)
     body = torch.zeros(space, dtype=torch.bool)
     patterns = texture * _patterns(scene, points)
-    ranges = _coordinate_ranges(points)
+    ranges = _coordinate_ranges(points, (0, 1, 2) if points.ndim == 4 else axes)
     for layer in scene.layers:
         box = _box(layer, ranges, edge)
         if box is None:
@@ -97,7 +163,8 @@ def render(
         value = _appearance(layer, depth, patterns[(slice(None), *box)], edge)
         image[box].lerp_(value, _coverage(depth, edge))
         inside = depth > 0
-        labels[box].masked_fill_(inside, layer.label)
+        if layer.label is not None:
+            labels[box].masked_fill_(inside, layer.label)
         body[box].logical_or_(inside)
     return Picture(image=image, labels=labels, body=body)
 
@@ -131,9 +198,8 @@ def _patterns(scene: Scene, points: Tensor) -> Tensor:
     return torch.stack([grain.mul_(0.7), branches, blobs])
 
 
-def _coordinate_ranges(points: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+def _coordinate_ranges(points: Tensor, axes: tuple[int, ...]) -> list[tuple[int, Tensor, Tensor]]:
     """For each axis of the grid: which coordinate it shows, and that coordinate's least and largest value per index."""
-    axes = (0, 1, 2) if points.ndim == 4 else (0, 2)
     ranges = []
     for position, axis in enumerate(axes):
         others = [other for other in range(len(axes)) if other != position]

@@ -8,14 +8,28 @@ a renderer need not look elsewhere. For an ellipsoid with radii `r`, with `n = q
 which is exact on the surface and to first order near it: enough for an edge that is about one voxel wide.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
+EVERYWHERE: Bounds = ((-math.inf,) * 3, (math.inf,) * 3)
+
+
+@runtime_checkable
+class Shape(Protocol):
+    """What every shape can do."""
+
+    def __call__(self, points: Float[Tensor, "3 *space"]) -> Float[Tensor, "*space"]:
+        """Signed distance in millimetres of each position."""
+
+    def bounds(self) -> Bounds:
+        """Lowest and highest coordinates of a box that holds the shape."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +138,8 @@ class Column:
 class Union:
     """Two shapes as one, the crease between them filled over about `blend` millimetres."""
 
-    first: Ellipsoid | Column
-    second: Ellipsoid | Column
+    first: Shape
+    second: Shape
     blend: float = 10.0
 
     def __call__(self, points: Float[Tensor, "3 *space"]) -> Float[Tensor, "*space"]:
@@ -140,6 +154,70 @@ class Union:
         low = tuple(min(pair) - margin for pair in zip(low_a, low_b, strict=True))
         high = tuple(max(pair) + margin for pair in zip(high_a, high_b, strict=True))
         return low, high
+
+
+@dataclass(frozen=True)
+class Intersection:
+    """What two shapes have in common."""
+
+    first: Shape
+    second: Shape
+
+    def __call__(self, points: Float[Tensor, "3 *space"]) -> Float[Tensor, "*space"]:
+        return torch.maximum(self.first(points), self.second(points))
+
+    def bounds(self) -> Bounds:
+        (low_a, high_a), (low_b, high_b) = self.first.bounds(), self.second.bounds()
+        return tuple(map(max, low_a, low_b)), tuple(map(min, high_a, high_b))
+
+
+@dataclass(frozen=True)
+class Outside:
+    """All that a shape is not."""
+
+    shape: Shape
+
+    def __call__(self, points: Float[Tensor, "3 *space"]) -> Float[Tensor, "*space"]:
+        return -self.shape(points)
+
+    def bounds(self) -> Bounds:
+        return EVERYWHERE
+
+
+@dataclass(frozen=True)
+class HalfSpace:
+    """All on one side of a plane through `point`, the side that `normal` points away from."""
+
+    point: Sequence[float]
+    normal: Sequence[float]
+
+    def __call__(self, points: Float[Tensor, "3 *space"]) -> Float[Tensor, "*space"]:
+        normal = torch.tensor(list(self.normal), dtype=points.dtype)
+        offset = points - _column(self.point, points)
+        return torch.einsum("i,i...->...", normal / normal.norm(), offset)
+
+    def bounds(self) -> Bounds:
+        return EVERYWHERE
+
+
+@dataclass(frozen=True)
+class Rod:
+    """A straight tube with round ends from `start` to `stop`, its radius changing from the first to the second."""
+
+    start: Sequence[float]
+    stop: Sequence[float]
+    radii: tuple[float, float]
+
+    def __call__(self, points: Float[Tensor, "3 *space"]) -> Float[Tensor, "*space"]:
+        axis = torch.tensor([b - a for a, b in zip(self.start, self.stop, strict=True)], dtype=points.dtype)
+        offset = points - _column(self.start, points)
+        t = torch.einsum("i,i...->...", axis / axis.square().sum().clamp_min(1e-6), offset).clamp_(0, 1)
+        away = offset.sub_(t * axis.reshape(3, *[1] * (points.ndim - 1))).square_().sum(0).sqrt_()
+        return away.sub_(t, alpha=self.radii[1] - self.radii[0]).sub_(self.radii[0])
+
+    def bounds(self) -> Bounds:
+        ends, widest = list(zip(self.start, self.stop, strict=True)), max(self.radii)
+        return tuple(min(pair) - widest for pair in ends), tuple(max(pair) + widest for pair in ends)
 
 
 def rotation(angles: Sequence[float]) -> Tensor:

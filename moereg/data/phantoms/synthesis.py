@@ -9,11 +9,11 @@ from torch import Tensor
 from moereg.checks import check_choice, check_positive
 from moereg.data.pairs import Pair
 from moereg.data.phantoms.abdomen import ABDOMEN
-from moereg.data.phantoms.motion import Motion, smooth_pattern
-from moereg.data.phantoms.scene import Anatomy, Picture, render
-from moereg.fields import identity_grid
+from moereg.data.phantoms.lung import LUNG
+from moereg.data.phantoms.motion import smooth_pattern
+from moereg.data.phantoms.scene import Anatomy, Mover, Picture, render
 
-ANATOMIES: dict[str, Anatomy] = {"abdomen": ABDOMEN}
+ANATOMIES: dict[str, Anatomy] = {"abdomen": ABDOMEN, "lung": LUNG}
 KINDS = ("motion", "subjects")
 SPLITS = ("train", "val", "test")
 
@@ -24,7 +24,7 @@ def make(
     seed: int,
     *,
     kind: str = "motion",
-    motion: Motion | None = None,
+    motion: Mover | None = None,
     texture: float = 1.0,
     bias: float = 0.06,
     contrast: float = 0.05,
@@ -36,11 +36,11 @@ def make(
     appearance: a smooth gain, a gamma curve and noise, each drawn separately for both.
 
     Args:
-        anatomy: "abdomen".
-        shape: voxels along each axis, two (a coronal section) or three; at least 8 each, odd or even.
+        anatomy: "abdomen" or "lung".
+        shape: voxels along each axis, two (a section) or three; at least 8 each, odd or even.
         seed: any whole number from zero on.
         kind: "motion" shows one subject twice, with the true displacement; "subjects" two different people, without.
-        motion: statistics of the displacement; the anatomy's own if not given. Unused for "subjects".
+        motion: what draws the displacement; the anatomy's own if not given. Unused for "subjects".
         texture: factor on the patterns within the organs.
         bias: largest share by which the smooth gain brightens or darkens.
         contrast: standard deviation of the logarithm of gamma.
@@ -54,17 +54,16 @@ def make(
     shape = _checked_shape(shape)
     family = ANATOMIES[anatomy]
     streams = _streams(seed, 5)  # one stream per purpose: no draw shifts another's
-    spacing = _spacing(family, shape)
+    view = family.view(shape)
     subject = family.subject(streams[0])
-    displacement, points_moving = None, _positions(family, shape)
-    other = subject
+    displacement, inverse, other = None, None, subject
     if kind == "motion":
-        displacement, inverse = (motion or family.motion).draw(shape, streams[1])
-        points_moving = _positions(family, shape, inverse)
+        displacement, inverse = (motion or family.motion).move(subject, view, streams[1])
     else:
         other = family.subject(streams[2])
-    fixed = render(subject, _positions(family, shape), spacing, texture=texture)
-    moving = render(other, points_moving, spacing, texture=texture)
+    how = {"spacing": view.spacing, "texture": texture, "axes": family.axes}
+    fixed = render(subject, view.positions(), **how)
+    moving = render(other, view.positions(inverse), **how)
     look = {"bias": bias, "contrast": contrast, "noise": noise}
     return Pair(
         moving=_acquire(moving, streams[3], **look),
@@ -74,7 +73,7 @@ def make(
         displacement=displacement,
         region=fixed.body[None],
         label_names=subject.label_names,
-        spacing=spacing,
+        spacing=view.spacing,
         name=f"{anatomy}-{seed}",
     )
 
@@ -138,24 +137,6 @@ def _streams(seed: int, count: int) -> list[torch.Generator]:
     master = torch.Generator().manual_seed(seed)
     seeds = torch.randint(2**62, (count,), generator=master).tolist()
     return [torch.Generator().manual_seed(value) for value in seeds]
-
-
-def _spacing(family: Anatomy, shape: tuple[int, ...]) -> tuple[float, ...]:
-    extent = family.extent if len(shape) == 3 else (family.extent[0], family.extent[2])
-    return tuple(length / size for length, size in zip(extent, shape, strict=True))
-
-
-def _positions(family: Anatomy, shape: tuple[int, ...], displacement: Tensor | None = None) -> Tensor:
-    """Where in the body each voxel looks, `(3, *S)` in millimetres from the middle of the field of view."""
-    grid = identity_grid(shape)
-    if displacement is not None:
-        grid = grid + displacement
-    spacing = _spacing(family, shape)
-    axes = [(grid[d] - (size - 1) / 2) * step for d, (size, step) in enumerate(zip(shape, spacing, strict=True))]
-    if len(shape) == 2:
-        level, slope = family.section
-        axes.insert(1, level + slope * axes[0])
-    return torch.stack(axes)
 
 
 def _acquire(picture: Picture, generator: torch.Generator, *, bias: float, contrast: float, noise: float) -> Tensor:
