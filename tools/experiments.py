@@ -3,8 +3,7 @@
     python tools/experiments.py ablation axis stability     some of them; all without a name
 
 Two-dimensional but for `kinds` and the two audits of the demo, so that fifty networks train on a laptop. Every file
-holds the protocol, the
-machine, all rows, and the sentence that is computed from them; the notebooks show these files.
+holds the protocol, the machine, all rows, and the sentence that is computed from them; the notebooks show these files.
 """
 
 import sys
@@ -20,6 +19,7 @@ from moereg.demo import machine, plan_for, write_json
 from moereg.evaluation.experiments import Protocol, Task, ablation, axis_test, train_one
 from moereg.evaluation.recursion import RecursionProtocol, recursion_sweep
 from moereg.evaluation.specialisation import Finding, audit, seed_stability
+from moereg.evaluation.versus import contest, versus
 from moereg.models import build
 from moereg.training import TrainingConfig, fit
 
@@ -60,6 +60,31 @@ def run_kinds() -> Finding:
     return ablation([task_of("breathing, 64^2", BREATHING), volumes], PROTOCOL, variants=variants)
 
 
+def run_flat_contest() -> Finding:
+    """DrivenMorph, VoxelMorph and classical Demons on two kinds of anatomy in two dimensions."""
+    rows = []
+    for anatomy in ("abdomen", "brain"):
+        train, test = (
+            [phantoms.make(anatomy, SHAPE, seed) for seed in seeds] for seeds in (range(48), range(9000, 9012))
+        )
+        rows += versus(Task(f"{anatomy}, 64^2", train, test), PROTOCOL, ("drivenmorph", "voxelmorph"))
+    return contest(rows, "drivenmorph", ["voxelmorph"])
+
+
+def run_volume_contest() -> Finding:
+    """The same in volumes, each trained once as the demo trains; the third anatomy is real."""
+    rows = []
+    for data in ("abdomen", "brain", "hippocampus"):
+        plan = plan_for(data, "cpu")
+        train, test = (
+            datasets.load(data, split, shape=plan.shape, count=count)
+            for split, count in (("train", plan.train_pairs), ("test", plan.test_pairs))
+        )
+        task = Task(data, train, [test[i] for i in range(len(test))])
+        rows += versus(task, Protocol(plan.training, seeds=(0,)), ("drivenmorph", "voxelmorph"))
+    return contest(rows, "drivenmorph", ["voxelmorph"])
+
+
 def run_axis() -> Finding:
     order = (2, 1, 0)  # of z, y, x; in 2-D this exchanges the two axes
     original, permuted = task_of("original", SCALES), task_of("permuted", SCALES.permuted(order))
@@ -95,6 +120,8 @@ def audit_demo(data: str) -> list[Finding]:
 EXPERIMENTS = {
     "ablation": run_ablation,
     "axis": run_axis,
+    "contest": run_flat_contest,
+    "contest_volumes": run_volume_contest,
     "stability": run_stability,
     "kinds": run_kinds,
     "abdomen": lambda: audit_demo("abdomen"),

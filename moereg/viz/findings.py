@@ -106,16 +106,19 @@ def draw_agreement(rows: list[dict]) -> Figure:
 
 
 def draw_variants(rows: list[dict]) -> Figure:
-    """Every seed of every variant as a dot, Dice and endpoint error."""
+    """Every seed of every variant or method as a dot, Dice and endpoint error (where the truth is known)."""
+    kind = "variant" if "variant" in rows[0] else "method"
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    variants = list(dict.fromkeys(row["variant"] for row in rows))
-    keys = [key for key in ("dice", "epe") if rows[0][key] is not None]
+    variants = list(dict.fromkeys(row[kind] for row in rows))
+    keys = [key for key in ("dice", "epe") if any(row[key] is not None for row in rows)]
     figure = Figure(figsize=(4.2 * len(keys), 0.34 * len(variants) * len(tasks) + 1.2), layout="constrained")
     grid = np.array(figure.subplots(len(tasks), len(keys), sharey=True, squeeze=False))
     for (t, task), (k, key) in ((a, b) for a in enumerate(tasks) for b in enumerate(keys)):
         axes = grid[t, k]
         for height, variant in enumerate(variants):
-            values = [row[key] for row in rows if (row["task"], row["variant"]) == (task, variant)]
+            values = [row[key] for row in rows if (row["task"], row[kind]) == (task, variant)]
+            if None in values:
+                continue
             axes.plot(values, [height] * len(values), "o", color=BLUE, alpha=0.6)
             axes.plot([np.mean(values)], [height], "|", color="black", markersize=14)
         axes.set_yticks(range(len(variants)), variants)
@@ -163,6 +166,7 @@ def draw_driving(rows: list[dict]) -> Figure:
 
 DRAWINGS: dict[str, Callable[[list[dict]], Figure]] = {
     "variant": draw_variants,
+    "method": draw_variants,
     "extent": draw_profiles,
     "load": draw_load,
     "usage": draw_usage,
