@@ -167,7 +167,7 @@ def _below(draw: Draw, cavity: Column, within: Callable[[Shape], Shape]) -> list
     right = draw.ellipsoid((floor + 32, 0, -58), (100, 128, 104), shift=4, bumpy=0.03)
     left = draw.ellipsoid((floor + 44, 6, 68), (100, 122, 92), shift=4, bumpy=0.03)
     bottom = replace(cavity, start=floor, stop=500)
-    gas = draw.ellipsoid((floor + 2, -22, 62), (22, 34, 32), shift=4)
+    gas = draw.ellipsoid((floor + 2, -22, 78), (20, 34, 26), shift=4)
     belly = [Layer(within(shape), ((0.0, 0.69),), (0.02, 0.0, 0.03), 9, "upper abdomen") for shape in (bottom, left)]
     liver = Layer(within(right), ((0.0, draw.around(0.76, 0.01)),), (0.015, 0.05, 0.0), 7, "liver")
     bubble = Layer(within(gas), ((0.0, 0.69), (3.0, AIR)), (0, 0, 0), 9, "upper abdomen")

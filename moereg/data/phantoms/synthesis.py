@@ -9,11 +9,13 @@ from torch import Tensor
 from moereg.checks import check_choice, check_positive
 from moereg.data.pairs import Pair
 from moereg.data.phantoms.abdomen import ABDOMEN
+from moereg.data.phantoms.brain import BRAIN
+from moereg.data.phantoms.cardiac import CARDIAC
 from moereg.data.phantoms.lung import LUNG
 from moereg.data.phantoms.motion import smooth_pattern
 from moereg.data.phantoms.scene import Anatomy, Mover, Picture, render
 
-ANATOMIES: dict[str, Anatomy] = {"abdomen": ABDOMEN, "lung": LUNG}
+ANATOMIES: dict[str, Anatomy] = {"abdomen": ABDOMEN, "brain": BRAIN, "cardiac": CARDIAC, "lung": LUNG}
 KINDS = ("motion", "subjects")
 SPLITS = ("train", "val", "test")
 
@@ -36,7 +38,7 @@ def make(
     appearance: a smooth gain, a gamma curve and noise, each drawn separately for both.
 
     Args:
-        anatomy: "abdomen" or "lung".
+        anatomy: "abdomen", "brain", "cardiac" or "lung".
         shape: voxels along each axis, two (a section) or three; at least 8 each, odd or even.
         seed: any whole number from zero on.
         kind: "motion" shows one subject twice, with the true displacement; "subjects" two different people, without.
