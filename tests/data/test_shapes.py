@@ -5,13 +5,20 @@ import math
 import pytest
 import torch
 
-from moereg.data.phantoms.shapes import Column, Ellipsoid, Union, rotation
+from moereg.data.phantoms.shapes import Column, Ellipsoid, HalfSpace, Intersection, Outside, Rod, Union, rotation
 
 TURNED = Ellipsoid(
     (5, -3, 8), (30, 14, 20), rotation((0.4, -0.3, 0.8)), {(1, 0): 0.3, (2, 0): -0.2}, torch.eye(3), (0.1, -0.08, 0.05)
 )
 COLUMN = Column(-30, 35, (4, -6), (10, 16), drift=(6, -8), curve=(-5, 7), taper=0.3, waist=-0.2, square=0.1, tilt=0.4)
-SHAPES = {"ellipsoid": TURNED, "column": COLUMN, "union": Union(TURNED, COLUMN, blend=12)}
+ROD = Rod((-20, 10, 5), (30, -15, 25), (12, 6))
+SHAPES = {
+    "ellipsoid": TURNED,
+    "column": COLUMN,
+    "union": Union(TURNED, COLUMN, blend=12),
+    "intersection": Intersection(TURNED, Outside(COLUMN)),
+    "rod": ROD,
+}
 
 
 def lattice(half=70, step=2):
@@ -64,3 +71,17 @@ def test_nothing_sticks_out_of_the_bounds(shape):
     low, high = (torch.tensor(side)[:, None] for side in shape.bounds())
     assert inside.shape[1] > 500
     assert ((inside >= low) & (inside <= high)).all()
+
+
+def test_rod_and_half_space_know_their_distance():
+    rod = Rod((0, 0, 0), (0, 0, 20), (5, 3))
+    points = torch.tensor([[0.0, 0, -7], [9, 0, 0], [0, 6, 10], [0, 0, 27]]).T
+    assert torch.allclose(rod(points), torch.tensor([2.0, 4, 2, 4]), atol=1e-4)
+    half = HalfSpace((0, 2, 0), (0, 3.0, 0))
+    assert torch.allclose(half(torch.tensor([[0.0, 5, 0], [9, -1, 4]]).T), torch.tensor([3.0, -3]), atol=1e-5)
+
+
+def test_intersection_and_outside_are_logical():
+    points = lattice()
+    both = Intersection(TURNED, Outside(COLUMN))(points) < 0
+    assert torch.equal(both, (TURNED(points) < 0) & (COLUMN(points) > 0))

@@ -14,8 +14,8 @@
     synthesis   `make` and the map-style set `Phantoms`
 
 Space is measured in millimetres from the middle of the field of view: axis 0 runs from cranial to caudal, axis 1 from
-anterior to posterior, axis 2 from the patient's right to the left. A 2-D phantom is a section, a coronal one (axes 0 and
-2) but for the heart, whose axes lie along the left ventricle: see `cardiac`.
+anterior to posterior, axis 2 from the patient's right to the left. A 2-D phantom is a section, a coronal one (axes 0
+and 2) but for the heart, whose axes lie along the left ventricle: see `cardiac`.
 
 The two images of a pair are never resampled from one another. The fixed image shows the tissue at `x`; the moving one,
 at `y`, the tissue at `y + exp(-v)(y)`. Since `u = exp(v)` undoes that, `moving[x + u(x)]` shows the tissue of

@@ -12,7 +12,7 @@ from moereg.data.phantoms.scene import Scene, View
 
 Fields = tuple[Float[Tensor, "dims *space"], Float[Tensor, "dims *space"]]
 BASE = -38.0  # the valves' plane on axis 0, millimetres
-CORE = 9.0  # millimetres: at 1.7 times this distance a sink has lost its divergence
+CORE = {2: 9.0, 3: 12.0}  # millimetres: at 1.7 times this distance a sink has lost its divergence
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Beating:
 
     Three parts, with `r` the distance from the long axis and `z` the place along it:
 
-        sinks      -m g(rho) q / rho^D      around points of the axis (one in 2-D), g = 1 - exp(-(rho / 9 mm)^3)
+        sinks      -m g(rho) q / rho^D      around points of the axis (one in 2-D), g = 1 - exp(-(rho / core)^3)
         shortening curl(W A)                A the potential of (-k z, k r / 2): base towards apex; 3-D only
         twist      W omega(z) (axis x q)    base and apex turn in opposite directions; a slice turns as one
 
@@ -75,7 +75,7 @@ def _sinks(points: Tensor, scene: Scene, ejection: float) -> Tensor:
         if power == 3:
             away[0] -= place
         squared = away.square().sum(0).add_(1e-3)
-        core = 1 - torch.exp(-(squared.sqrt() / CORE).pow(3))
+        core = 1 - torch.exp(-(squared.sqrt() / CORE[power]).pow(3))
         velocity -= away * (weight * core / squared ** (power / 2))
     return velocity * _window(points, scene.radius + 18, 24.0)
 
