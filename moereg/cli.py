@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     demo = _command(commands, "demo", run_demo, "train SHMoAReg and a yardstick, compare, open the experts")
-    demo.add_argument("--data", default="abdomen", help="abdomen (phantoms), hippocampus, or PAIRS.csv")
+    demo.add_argument("--data", default="abdomen", help="abdomen, brain, cardiac, lung, hippocampus, or PAIRS.csv")
     demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for what comes out")
     demo.add_argument("--steps", type=int, help="training steps of each model (default: by data and device)")
     _training_options(demo)
