@@ -4,6 +4,8 @@
            + labels * (1 - soft Dice) + balance * balance_loss + z * z_loss         (the last two over routed layers)
            + force * force_loss                                                     (of DrivenMorph)
 
+For SegReg, similarity and smoothness are sums over regions (`SegmentedRegistration.regional_loss`).
+
 Both directions of a pair form one batch (moving to fixed and fixed to moving), so training is symmetric; on a CPU a
 batch of two also avoids a slow path of torch's 3-D convolution.
 """
@@ -25,7 +27,8 @@ from moereg.data.pairs import Pair
 from moereg.evaluation import dice, shared_labels
 from moereg.fields import sample, warp_labels
 from moereg.models.drivenmorph import DrivenRegistration
-from moereg.models.registration import Registration
+from moereg.models.registration import Registration, labels_for
+from moereg.models.segreg import SegmentedRegistration
 from moereg.models.storage import describe, read_tensors, write_tensors
 from moereg.regularity import diffusion
 from moereg.similarity import lncc, mse
@@ -120,7 +123,9 @@ def fit(
             group["lr"] = learning_rate(step, config)
         batch = collate([pairs[i] for i in choose_pairs(step, len(pairs), config)], fabric.device)
         with fabric.autocast():
-            registration = model(batch.moving, batch.fixed)
+            registration = model(
+                batch.moving, batch.fixed, **labels_for(model, batch.moving_labels, batch.fixed_labels)
+            )
         loss, parts = registration_loss(registration, batch, config)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -187,10 +192,12 @@ def registration_loss(
     registration: Registration, batch: Batch, config: TrainingConfig
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """The loss of the module's text, and its unweighted parts by name."""
-    parts = {
-        "similarity": SIMILARITIES[config.similarity](registration.warped, batch.fixed),
-        "smoothness": diffusion(registration.displacement),
-    }
+    similarity = SIMILARITIES[config.similarity]
+    if isinstance(registration, SegmentedRegistration):
+        alike, rough = registration.regional_loss(batch.moving, batch.fixed, similarity)
+    else:
+        alike, rough = similarity(registration.warped, batch.fixed), diffusion(registration.displacement)
+    parts = {"similarity": alike, "smoothness": rough}
     weights = {"similarity": 1.0, "smoothness": config.smoothness}
     if config.labels and batch.fixed_labels is not None:
         parts["labels"] = soft_dice_loss(batch.moving_labels, batch.fixed_labels, registration.displacement)
@@ -201,7 +208,7 @@ def registration_loss(
         parts["z"] = torch.stack([routing.z_loss() for routing in routings]).mean()
         weights |= {"balance": config.balance, "z": config.z}
     if isinstance(registration, DrivenRegistration) and config.force:
-        parts["force"] = registration.force_loss(batch.moving, batch.fixed, SIMILARITIES[config.similarity])
+        parts["force"] = registration.force_loss(batch.moving, batch.fixed, similarity)
         weights["force"] = config.force
     return sum(weights[name] * part for name, part in parts.items()), parts
 

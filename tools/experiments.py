@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 
 from moereg.data import datasets, phantoms
-from moereg.data.phantoms import Motion
+from moereg.data.phantoms import Motion, lung
 from moereg.demo import machine, plan_for, write_json
 from moereg.evaluation.experiments import Protocol, Task, ablation, axis_test, train_one
 from moereg.evaluation.recursion import RecursionProtocol, recursion_sweep
+from moereg.evaluation.regions import RegionProtocol, quality_sweep, sliding, true_labels
 from moereg.evaluation.specialisation import Finding, audit, seed_stability
 from moereg.evaluation.versus import contest, versus
 from moereg.models import build
@@ -33,6 +34,16 @@ SCALES = Motion(amplitude=(0.18, 0.09, 0.06), length=(0.5, 0.16, 0.09), drift=(0
 LARGE = Motion(amplitude=(0.35, 0.2, 0.2), length=(0.4, 0.25, 0.25))  # up to 20 voxels of 64
 RECURSION = RecursionProtocol(
     TrainingConfig(steps=150, pairs_per_step=2, learning_rate=3e-3, similarity="mse", smoothness=0.003, device="cpu")
+)
+SMALL = {"widths": (8, 16, 24), "decoder_widths": (8, 12, 16), "heads": 4}  # of SHMoAReg: every region passes it
+REGIONS = RegionProtocol(
+    TrainingConfig(steps=200, learning_rate=2e-3, similarity="mse", smoothness=0.03, device="cpu"), sizes=SMALL
+)
+SLIDING = RegionProtocol(
+    TrainingConfig(steps=120, pairs_per_step=2, learning_rate=2e-3, similarity="mse", device="cpu"),
+    sizes=SMALL,
+    groups=(lung.SLIDING,),  # what the pleura holds; everything else is the second region
+    smoothness=(0.01, 0.03, 0.1, 0.3),
 )
 
 
@@ -104,6 +115,18 @@ def run_rman() -> list[Finding]:
     return [recursion_sweep(task_of("large motion", LARGE), RECURSION, on_rows=say)]
 
 
+def run_segreg() -> list[Finding]:
+    def say(rows: list[dict]) -> None:
+        for row in rows:
+            print({key: value if isinstance(value, str) else round(value, 3) for key, value in row.items()}, flush=True)
+
+    breathing = task_of("breathing", BREATHING)
+    labels, trained = true_labels(breathing, REGIONS, on_rows=say)
+    quality = quality_sweep(trained, breathing.test, seeds=REGIONS.seeds)
+    train, test = ([phantoms.make("lung", SHAPE, s) for s in seeds] for seeds in (range(24), range(9000, 9012)))
+    return [labels, quality, sliding(Task("lung", train, test), SLIDING, on_rows=say)]
+
+
 def audit_demo(data: str) -> list[Finding]:
     """Train as the demo does, audit on its test pairs."""
     plan = plan_for(data, "cpu")
@@ -127,8 +150,9 @@ EXPERIMENTS = {
     "abdomen": lambda: audit_demo("abdomen"),
     "hippocampus": lambda: audit_demo("hippocampus"),
     "rman": run_rman,
+    "segreg": run_segreg,
 }
-PROTOCOLS = {"rman": RECURSION}  # where it is not PROTOCOL
+PROTOCOLS = {"rman": (RECURSION,), "segreg": (REGIONS, REGIONS, SLIDING)}  # one per finding, where it is not PROTOCOL
 
 
 def main(names: list[str]) -> None:
@@ -139,7 +163,7 @@ def main(names: list[str]) -> None:
         if isinstance(found, list):
             record["findings"] = [asdict(finding) for finding in found]
             if name in PROTOCOLS:
-                record |= {"shape": SHAPE, "protocol": asdict(PROTOCOLS[name])}
+                record |= {"shape": SHAPE, "protocols": [asdict(p) for p in PROTOCOLS[name]]}
         else:
             record |= asdict(found) | {"shape": SHAPE, "protocol": asdict(PROTOCOL)}
         write_json(FOLDER / f"{name}.json", record)

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from moereg.data.pairs import Pair
 from moereg.fields import warp_labels
-from moereg.models.registration import Registration
+from moereg.models.registration import Registration, labels_for
 from moereg.regularity import fold_fraction, sd_log_jacobian
 
 Method = Callable[[Tensor, Tensor], Registration]
@@ -82,11 +82,16 @@ class PairScore:
 
 @torch.no_grad()
 def score(method: Method, pair: Pair, *, device: torch.device | str = "cpu", surfaces: bool = True) -> PairScore:
-    """Register one pair and measure the result. Seconds are those of the registration alone."""
+    """Register one pair and measure the result. Seconds are those of the registration alone.
+
+    A model without a segmenter that needs label maps (SegReg) gets the pair's own.
+    """
     moving, fixed = pair.moving[None].to(device), pair.fixed[None].to(device)
+    known = [None if lab is None else lab[None].to(device) for lab in (pair.moving_labels, pair.fixed_labels)]
+    labels = labels_for(method, *known)
     _synchronise(device)
     started = time.perf_counter()
-    registration = method(moving, fixed)
+    registration = method(moving, fixed, **labels)
     _synchronise(device)
     seconds = time.perf_counter() - started
     displacement = registration.displacement.float().cpu()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from moereg.nn.routing import Routing
 
@@ -21,3 +21,10 @@ class Registration:
     warped: Float[Tensor, "batch channel *space"]
     steps: tuple[Float[Tensor, "batch dims *space"], ...] = ()
     routing: dict[str, Routing] = field(default_factory=dict)
+
+
+def labels_for(model: nn.Module, moving_labels: Tensor | None, fixed_labels: Tensor | None) -> dict[str, Tensor | None]:
+    """Keywords for models that register with label maps (`model.needs_labels`), nothing for all others."""
+    if not getattr(model, "needs_labels", False):
+        return {}
+    return {"moving_labels": moving_labels, "fixed_labels": fixed_labels}

@@ -13,12 +13,14 @@ from moereg.checks import check_choice
 from moereg.models.baselines import VoxelMorph, VoxelMorphSizes
 from moereg.models.drivenmorph import DrivenMorph, DrivenMorphSizes
 from moereg.models.rman import RMAn, RMAnSizes
+from moereg.models.segreg import SegReg, SegRegSizes
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
 
 MODELS = {
     "shmoareg": (SHMoAReg, SHMoARegSizes),
     "drivenmorph": (DrivenMorph, DrivenMorphSizes),
     "rman": (RMAn, RMAnSizes),
+    "segreg": (SegReg, SegRegSizes),
     "voxelmorph": (VoxelMorph, VoxelMorphSizes),
 }
 
@@ -35,8 +37,14 @@ def build(name: str, **sizes) -> nn.Module:
     for key in sizes:
         if key not in known:
             raise ValueError(f"sizes of {name!r} must be among {', '.join(sorted(known))}, got {key!r}.")
-    sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in sizes.items()}
-    return model_class(sizes_class(**sizes))
+    return model_class(sizes_class(**_tuples(sizes)))
+
+
+def _tuples(value):
+    """Sizes as their dataclass has them: from a file's header come lists in place of tuples."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
 def describe(model: nn.Module) -> dict[str, str]:

@@ -1,0 +1,113 @@
+"""Segmentation for SegReg: a UNet of MONAI that learns labels from labelled pairs. Nothing of it is written here."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from moereg.checks import check_fits_model, check_image, check_positive
+from moereg.data.pairs import Pair
+
+
+class Segmenter(nn.Module):
+    """`monai.networks.nets.UNet` for images of any size: image -> logits of the labels, `segment` -> label map.
+
+    Args:
+        labels: the values it tells apart, ascending, with 0 (background).
+        dims: spatial axes, 2 or 3.
+        image_channels: of the images.
+        widths: channels per level, from the image down; each level halves the resolution.
+
+    Raises:
+        ValueError: labels that are not ascending from 0 on, or fewer than two.
+    """
+
+    def __init__(
+        self, labels: Sequence[int], *, dims: int, image_channels: int = 1, widths: Sequence[int] = (8, 16, 32)
+    ):
+        super().__init__()
+        from monai.networks.nets import UNet
+
+        self.labels, self.dims, self.image_channels = tuple(labels), dims, image_channels
+        self.widths = tuple(widths)
+        if len(self.labels) < 2 or self.labels[0] != 0 or list(self.labels) != sorted(set(self.labels)):
+            raise ValueError(f"labels must ascend from 0 and be two or more, got {self.labels}.")
+        levels = len(self.widths) - 1
+        self.network = UNet(
+            spatial_dims=dims,
+            in_channels=image_channels,
+            out_channels=len(self.labels),
+            channels=self.widths,
+            strides=(2,) * levels,
+            num_res_units=1,
+        )
+        self.divisor = 2**levels
+
+    def forward(self, image: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch label *space"]:
+        """Logits. The image is padded with its border values to what the network can halve, and cut back."""
+        check_image("image", image)
+        check_fits_model("image", image, self.dims, self.image_channels)
+        space = image.shape[2:]
+        # Twice the divisor at least: MONAI's instance normalisation needs more than one voxel.
+        wanted = [max(2 * self.divisor, n + -n % self.divisor) for n in space]
+        padding = [amount for n, m in zip(reversed(space), reversed(wanted), strict=True) for amount in (0, m - n)]
+        padded = F.pad(image, padding, mode="replicate") if any(padding) else image
+        return self.network(padded)[(..., *(slice(0, n) for n in space))]
+
+    @torch.no_grad()
+    def segment(self, image: Float[Tensor, "batch channel *space"]) -> Int[Tensor, "batch 1 *space"]:
+        """The most likely label of every voxel."""
+        return torch.tensor(self.labels, device=image.device)[self(image).argmax(1, keepdim=True)]
+
+
+def fit_segmenter(
+    segmenter: Segmenter,
+    pairs: Sequence[Pair],
+    *,
+    steps: int = 200,
+    learning_rate: float = 1e-2,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[float]:
+    """Train in place on both images of random pairs: cross-entropy plus soft Dice. Returns the loss of every step.
+
+    Labels that the segmenter does not know count as background.
+
+    Raises:
+        ValueError: no pairs, a pair without labels, fewer than one step.
+    """
+    from monai.losses import DiceCELoss
+
+    check_positive("steps", steps, integer=True)
+    if len(pairs) == 0:
+        raise ValueError("pairs must hold at least one pair, got none.")
+    device = next(segmenter.parameters()).device
+    criterion = DiceCELoss(to_onehot_y=True, softmax=True)
+    optimiser = torch.optim.Adam(segmenter.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    order = torch.Generator().manual_seed(seed)
+    segmenter.train()
+    losses = []
+    for _ in tqdm(range(steps), desc="segment", disable=not progress):
+        pair = pairs[int(torch.randint(len(pairs), (), generator=order))].to(device)
+        if pair.moving_labels is None or pair.fixed_labels is None:
+            raise ValueError(f"pairs must all have labels to learn from, got {pair.name or 'a pair'} without.")
+        logits = segmenter(torch.stack([pair.moving, pair.fixed]))
+        loss = criterion(logits, classes(torch.stack([pair.moving_labels, pair.fixed_labels]), segmenter.labels))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+    segmenter.eval()
+    return losses
+
+
+def classes(labels: Int[Tensor, "batch 1 *space"], known: Sequence[int]) -> Int[Tensor, "batch 1 *space"]:
+    """Place of every label in `known`; 0, the background, for those that are not there."""
+    values = torch.tensor(known, device=labels.device)
+    place = torch.bucketize(labels, values).clamp_max(len(values) - 1)
+    return torch.where(values[place] == labels, place, 0)
