@@ -29,7 +29,7 @@ def mni152(shape: tuple[int, ...], seed: int, *, motion: Motion | None = None, n
 
     The fixed image is the template `T` on a grid of `shape`; the moving one is `T(y + exp(-v)(y))`, sampled from the
     template itself, so that `moving[x + exp(v)(x)]` shows what `fixed[x]` shows. Axes run from cranial to caudal, from
-    anterior to posterior and from right to left; a 2-D shape gives the coronal section 18 mm behind the commissure.
+    anterior to posterior and from right to left; a 2-D shape gives a coronal section a little behind the middle.
 
     Args:
         shape: voxels along each axis, two or three; at least 8 each.

@@ -38,5 +38,6 @@ def test_errors_name_what_is_missing(monkeypatch):
     with pytest.raises(ValueError, match="seed must be a whole number"):
         templates.mni152((16, 16, 16), -1)
     monkeypatch.setitem(sys.modules, "nilearn", None)
+    templates.template.cache_clear()
     with pytest.raises(ImportError, match="templates need nilearn, which is not installed"):
         templates.mni152((16, 16, 16), 0)
