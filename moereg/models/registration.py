@@ -1,9 +1,10 @@
 """What every model returns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from moereg.nn.routing import Routing
 
@@ -23,7 +24,7 @@ class Registration:
     routing: dict[str, Routing] = field(default_factory=dict)
 
 
-def labels_for(model: nn.Module, moving_labels: Tensor | None, fixed_labels: Tensor | None) -> dict[str, Tensor | None]:
+def labels_for(model: Callable, moving_labels: Tensor | None, fixed_labels: Tensor | None) -> dict[str, Tensor | None]:
     """Keywords for models that register with label maps (`model.needs_labels`), nothing for all others."""
     if not getattr(model, "needs_labels", False):
         return {}
