@@ -34,10 +34,12 @@ import torch
 import torch.nn.functional as F
 from ipywidgets import interact
 
+from moereg import models
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
 from moereg.data import phantoms
 from moereg.nn.attention import AttentionHead, MultiHeadAttention, MutualAttention, Windows, attend
+from moereg.viz.explorer import Explorer
 from moereg.viz.figures import show_image
 
 budget = Budget.from_env()
@@ -200,6 +202,19 @@ assert correlation > 0.3, "attention between raw patches must already know somet
 mutual = MutualAttention(25, heads=2, head_dim=8, window=12)
 first, second = mutual(fixed_features[None], moving_features[None])
 print("both maps come back enriched:", tuple(first.shape), tuple(second.shape))
+
+# %% [markdown]
+# ## Heads in a network
+#
+# The explorer opens a registration network of chapter 09, here untrained and with every head switched on for every
+# token, which is multi-head attention. Point at a voxel: its window is outlined, and each head's weights are drawn over
+# the window. **Do heads that nobody has trained look at different places?**
+
+# %%
+torch.manual_seed(0)
+sizes = {"widths": (8, 16), "decoder_widths": (8, 12), "moa_levels": (1,), "heads": 4, "head_gate": "uniform"}
+network = models.build("shmoareg", dims=2, **sizes).eval()
+Explorer(network, pair, layer="encoder.1.moa", title="Four heads of an untrained network")
 
 # %% [markdown]
 # | fixed by a source | chosen here |

@@ -34,10 +34,12 @@ import torch
 import torch.nn.functional as F
 from ipywidgets import interact
 
+from moereg import models
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
 from moereg.data import phantoms
 from moereg.nn.routing import Router, Routing, choose
+from moereg.viz.explorer import RouterSteps
 from moereg.viz.figures import expert_legend, show_experts, show_image
 from moereg.viz.palette import expert_colours
 
@@ -194,6 +196,20 @@ def show_routing(temperature=1.0):
 
 
 _ = interact(show_routing, temperature=[0.25, 0.5, 1.0, 2.0, 4.0, 16.0])
+
+# %% [markdown]
+# ## One decision, step by step
+#
+# The same four steps in a network: the router of a decoder layer decides for one voxel and one direction. Press play, or
+# go step by step with the arrows; every step quotes the line of the library that does it. Other voxels:
+# `steps.voxel = (row, column)`.
+
+# %%
+torch.manual_seed(0)
+pair = phantoms.make("abdomen", (64, 64), 0)
+network = models.build("shmoareg", dims=2, widths=(8, 16), decoder_widths=(8, 12), moa_levels=(1,)).eval()
+steps = RouterSteps(network, pair, layer="decoder.0.shmoe", voxel=(12, 16), direction="y")
+steps
 
 # %% [markdown]
 # Two limit cases that tests hold for ever: a zero router is uniform, and with k = N and the rule `soft` nothing is left
