@@ -20,6 +20,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from moereg.viz.report import fragment
 from tools.notebooks import WIDGET_VIEW, outputs_below, widget_state
 
 BOOK = Path(__file__).resolve().parent
@@ -38,6 +39,8 @@ PARTS = {
     "Neighbours": range(10, 13),
     "For real": range(13, 100),
 }
+
+OPENING = "00_tour"  # its explorer opens the landing page
 
 # npm package -> {file in it: (name under _static/vendor, SHA-256)}. Fonts are looked for beside their module.
 WIDGETS = "@jupyter-widgets/html-manager"
@@ -85,6 +88,7 @@ def build() -> None:
     SOURCE.mkdir(parents=True)
     copy_pages()
     chapters = copy_notebooks()
+    write_opening()
     modules = write_api_pages()
     write_toc(chapters, modules)
     vendor_scripts()
@@ -132,6 +136,22 @@ def add_stand_ins(cell: nbformat.NotebookNode, state: dict) -> None:
             tags = [f'<img src="data:image/png;base64,{picture.strip()}" alt="{alt}">' for picture in pictures]
             html = f"<noscript>{''.join(tags)}</noscript>"
             cell.outputs += [nbformat.v4.new_output("display_data", data={"text/html": html})] if tags else []
+
+
+def write_opening() -> None:
+    """The explorer of the first chapter, model and pair inside, for the landing page."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{OPENING}.ipynb", as_version=4)
+    state = widget_state(notebook)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        widget = state.get(output.get("data", {}).get(WIDGET_VIEW, {}).get("model_id"), {})
+        if widget.get("state", {}).get("view") == "explorer":
+            (packed,) = (buffer["data"] for buffer in widget["buffers"] if buffer["path"] == ["payload", "data"])
+            alt = output.metadata["image/png"]["alt"]
+            poster = {"src": f"data:image/png;base64,{output.data['image/png'].strip()}", "alt": alt}
+            payload = widget["state"]["payload"] | {"data": packed, "poster": poster}
+            (SOURCE / "explorer.html").write_text(fragment(payload))
+            return
+    raise BookError(f"notebooks/{OPENING}.ipynb must show an Explorer, it shows none; execute it with make notebooks.")
 
 
 def public_modules() -> dict[str, str]:
