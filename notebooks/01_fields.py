@@ -127,8 +127,8 @@ show_image(axes[2], by_hand, title="warped by hand")
 plt.show()
 
 # %% [markdown]
-# Labels are names, not numbers: halfway between liver (1) and organ 3 there is no 2. **How many voxels get a value that is
-# no label at all if a label map is warped linearly?**
+# Labels are names, not numbers: halfway between liver (1) and left kidney (3) there is no spleen (2). **What else comes out
+# if a label map is warped linearly?**
 
 # %%
 linear = fields.warp(labels.float(), truth)
