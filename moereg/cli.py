@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _training_options(demo)
 
     train = _command(commands, "train", run_train, "train one model")
-    train.add_argument("model", help="shmoareg, drivenmorph, rman or voxelmorph")
+    train.add_argument("model", help="shmoareg, drivenmorph, rman, segreg or voxelmorph")
     train.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
     train.add_argument("--out", type=Path, required=True, help="folder for checkpoint and weights")
     train.add_argument("--steps", type=int, help="training steps")
@@ -87,8 +87,9 @@ def run_train(options: argparse.Namespace) -> None:
 
     from moereg import demo
     from moereg.data import datasets
-    from moereg.models import build, save_weights
-    from moereg.training import fit
+    from moereg.models import build, fit_segmenter, save_weights
+    from moereg.models.segmentation import segmented_sizes
+    from moereg.training import best_device, fit
 
     plan = demo.plan_for(options.data, options.device)
     config = replace(plan.training, seed=options.seed)
@@ -96,7 +97,12 @@ def run_train(options: argparse.Namespace) -> None:
     pairs = datasets.load(options.data, "train", shape=plan.shape, seed=options.seed)
     torch.manual_seed(options.seed)
     sizes = plan.sizes if options.model == demo.OURS else {}
+    if options.model == "segreg":
+        sizes = segmented_sizes(pairs)
     model = build(options.model, dims=len(pairs[0].shape), **sizes)
+    if options.model == "segreg":
+        model.to(best_device(config.device))
+        fit_segmenter(model.segmenter, pairs, steps=config.steps, seed=options.seed, progress=True)
     fit(model, pairs, config, out=options.out, resume=options.resume, title=options.model)
     save_weights(options.out / f"{options.model}.safetensors", model)
     print(options.out / f"{options.model}.safetensors")

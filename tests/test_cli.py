@@ -71,6 +71,20 @@ def test_train_then_resume_then_explore(files, tmp_path):
     assert page.stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("model", ["rman", "segreg"])
+def test_neighbours_train_register_and_evaluate(model, files, tmp_path):
+    """SegReg learns its own segmentation, so that files without labels can be registered."""
+    pairs, weights = str(files / "pairs.csv"), str(tmp_path / f"{model}.safetensors")
+    arguments = ["train", model, "--data", pairs, "--out", str(tmp_path), "--steps", "1", "--device", "cpu"]
+    assert cli.main(arguments) == 0
+    images = [str(files / "moving.nii.gz"), str(files / "fixed.nii.gz")]
+    assert cli.main(["register", *images, "--weights", weights, "--out", str(tmp_path / "new")]) == 0
+    assert (tmp_path / "new" / "displacement.nii.gz").exists()
+    out = tmp_path / "numbers.json"
+    assert cli.main(["evaluate", "--weights", weights, "--data", pairs, "--json", str(out)]) == 0
+    assert 0 < json.loads(out.read_text())[weights]["dice"] < 1
+
+
 def test_doctor_names_what_is_there(capsys):
     assert cli.main(["doctor"]) == 0
     assert "the library" in capsys.readouterr().out

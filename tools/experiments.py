@@ -22,6 +22,7 @@ from moereg.evaluation.regions import RegionProtocol, quality_sweep, sliding, tr
 from moereg.evaluation.specialisation import Finding, audit, seed_stability
 from moereg.evaluation.versus import contest, versus
 from moereg.models import build
+from moereg.models.segmentation import SMALL_BACKBONE
 from moereg.training import TrainingConfig, fit
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "experiments"
@@ -35,13 +36,12 @@ LARGE = Motion(amplitude=(0.35, 0.2, 0.2), length=(0.4, 0.25, 0.25))  # up to 20
 RECURSION = RecursionProtocol(
     TrainingConfig(steps=150, pairs_per_step=2, learning_rate=3e-3, similarity="mse", smoothness=0.003, device="cpu")
 )
-SMALL = {"widths": (8, 16, 24), "decoder_widths": (8, 12, 16), "heads": 4}  # of SHMoAReg: every region passes it
 REGIONS = RegionProtocol(
-    TrainingConfig(steps=200, learning_rate=2e-3, similarity="mse", smoothness=0.03, device="cpu"), sizes=SMALL
+    TrainingConfig(steps=200, learning_rate=2e-3, similarity="mse", smoothness=0.03, device="cpu"), sizes=SMALL_BACKBONE
 )
 SLIDING = RegionProtocol(
     TrainingConfig(steps=120, pairs_per_step=2, learning_rate=2e-3, similarity="mse", device="cpu"),
-    sizes=SMALL,
+    sizes=SMALL_BACKBONE,
     groups=(lung.SLIDING,),  # what the pleura holds; everything else is the second region
     smoothness=(0.01, 0.03, 0.1, 0.3),
 )

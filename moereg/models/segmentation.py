@@ -11,6 +11,9 @@ from tqdm.auto import tqdm
 from moereg.checks import check_fits_model, check_image, check_positive
 from moereg.data.pairs import Pair
 
+# SHMoAReg for SegReg: every region passes it, and SegReg with twelve regions costs thirteen registrations.
+SMALL_BACKBONE = {"widths": (8, 16, 24), "decoder_widths": (8, 12, 16), "heads": 4}
+
 
 class Segmenter(nn.Module):
     """`monai.networks.nets.UNet` for images of any size: image -> logits of the labels, `segment` -> label map.
@@ -111,3 +114,17 @@ def classes(labels: Int[Tensor, "batch 1 *space"], known: Sequence[int]) -> Int[
     values = torch.tensor(known, device=labels.device)
     place = torch.bucketize(labels, values).clamp_max(len(values) - 1)
     return torch.where(values[place] == labels, place, 0)
+
+
+def segmented_sizes(pairs: Sequence[Pair], *, look_at: int = 20) -> dict:
+    """Sizes of a SegReg that makes its own segmentation: a small SHMoAReg, and the labels of the first pairs.
+
+    Raises:
+        ValueError: a pair without labels.
+    """
+    found = {0}
+    for pair in (pairs[i] for i in range(min(look_at, len(pairs)))):
+        if pair.moving_labels is None or pair.fixed_labels is None:
+            raise ValueError(f"pairs must all have labels to learn from, got {pair.name or 'a pair'} without.")
+        found |= {*pair.moving_labels.unique().tolist(), *pair.fixed_labels.unique().tolist()}
+    return {"segmenter_labels": tuple(sorted(found)), "backbone_sizes": SMALL_BACKBONE}
