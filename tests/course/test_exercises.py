@@ -26,6 +26,22 @@ CASES = {
     ),
     "fields-fold": ({"sigma": 6.0}, 9.89, {6: "m / sigma", 3.64: "Upside down", 12: "steepest"}),
     "fields-inverse": ({}, -10, {-15: "-u(30)", 20: "where 30 goes", 10: "Find the y"}),
+    "similarity-inverted": ({}, -1, {1: "its sign", 0: "says everything", -0.5: "Put J"}),
+    "similarity-noise": ({"window": 5}, -0.04, {0: "by chance", 0.04: "It is a loss", -1: "25 voxels"}),
+    "similarity-regulariser": ({}, "bending", {"diffusion": "du/dx", "both": "du/dx", "none": "Answer"}),
+    "similarity-capture": (
+        {"ranges": {"mse": (-20, 20), "small": (-3, 3), "large": (-12, 12)}, "shift": 10},
+        {"mse", "large"},
+        {("mse", "large", "small"): "-3 to 3", ("mse",): "large does so too", "ssd": "no curve"},
+    ),
+    "demons-force": (
+        {"difference": 0.2, "gradient": 0.1, "step": 0.5},
+        0.4,
+        {-0.4: "fixed minus warped", 2.0: "optical flow", 1.0: "Put the numbers"},
+    ),
+    "demons-longest": ({"difference": 0.3, "step": 1.0}, 0.15, {0: "no force", 0.3: "Differentiate"}),
+    "demons-smoothing": ({}, "update", {"field": "holds it back", "both": "Answer"}),
+    "demons-spacing": ({}, 1, {2: "in millimetres", 0.5: "longer", 4: "Put J"}),
     "attention-equal-keys": ({"tokens": 50}, 0.02, {1: "add up to one", 0: "equal numbers"}),
     "attention-windows": (
         {"shape": (48, 48, 48), "window": 6},

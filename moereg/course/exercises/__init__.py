@@ -9,7 +9,18 @@ what the notebook measured, and returns (right, text).
 from dataclasses import dataclass
 from typing import Any
 
-from moereg.course.exercises import attention, fields, moa, routers, shmoareg, shmoe, tour
+from moereg.course.exercises import (
+    attention,
+    demons,
+    drivenmorph,
+    fields,
+    moa,
+    routers,
+    shmoareg,
+    shmoe,
+    similarity,
+    tour,
+)
 
 EXERCISES = {
     "tour-shift": tour.shift,
@@ -19,6 +30,14 @@ EXERCISES = {
     "fields-determinant": fields.determinant,
     "fields-fold": fields.fold,
     "fields-inverse": fields.inverse,
+    "similarity-inverted": similarity.inverted,
+    "similarity-noise": similarity.noise,
+    "similarity-regulariser": similarity.regulariser,
+    "similarity-capture": similarity.capture,
+    "demons-force": demons.force,
+    "demons-longest": demons.longest,
+    "demons-smoothing": demons.smoothing,
+    "demons-spacing": demons.spacing,
     "attention-equal-keys": attention.equal_keys,
     "attention-windows": attention.windows,
     "attention-shared-keys": attention.shared_keys,
@@ -34,6 +53,9 @@ EXERCISES = {
     "shmoareg-compose": shmoareg.compose,
     "shmoareg-control": shmoareg.control,
     "shmoareg-missed": shmoareg.missed,
+    "drivenmorph-longest": drivenmorph.longest,
+    "drivenmorph-stream": drivenmorph.stream,
+    "drivenmorph-control": drivenmorph.control,
 }
 
 
