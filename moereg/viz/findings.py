@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.figure import Figure
 
+from moereg.viz.neighbours import draw_labels, draw_quality, draw_recursions, draw_regularity
 from moereg.viz.palette import expert_colours
 
 GREY, BLUE = "#8a8f98", "#3b6fb6"
@@ -174,4 +175,8 @@ DRAWINGS: dict[str, Callable[[list[dict]], Figure]] = {
     "spearman": draw_correlation,
     "agreement": draw_agreement,
     "angle": draw_driving,
+    "recursions": draw_recursions,
+    "labels": draw_labels,
+    "way": draw_quality,
+    "regularity": draw_regularity,
 }

@@ -9,6 +9,15 @@ ROWS = [
     {"change": "random gates", "what": "y", "epe_change": 0.4},
     {"change": "random gates", "what": "x", "epe_change": 0.1},
 ]
+RECURSIONS = [
+    {"attention": kind, "trained": 1, "recursions": k, "dice": dice}
+    for kind, values in (("mutual", (0.50, 0.53, 0.52)), ("self", (0.6, 0.1, 0.1)))
+    for k, dice in enumerate(values, start=1)
+]
+GROWTH = [
+    {"way": "grown or shrunk", "amount": amount, "dice": dice}
+    for amount, dice in ((-3.0, 0.6), (0.0, 0.9), (3.0, 0.85))
+]
 # what the notebook measured, the right answer, wrong answers with a word of their explanation
 CASES = {
     "tour-shift": ({}, (3, 0), {(-3, 0): "fetch", (0, 3): "Channel 0", (1, 1): "Ask for one voxel"}),
@@ -73,6 +82,20 @@ CASES = {
     "shmoareg-compose": ({}, 2.1, {2.0: "warped", 1.0: "compose"}),
     "shmoareg-control": ({}, "other", {"shuffled": "not smooth", "none": "Answer"}),
     "shmoareg-missed": ({"rows": ROWS}, "y", {"x": "elsewhere more", "z": "Name one"}),
+    "rman-compose": ({}, 5, {2: "read *there*", 3: "counts as well", 7: "phi_2[x]"}),
+    "rman-memory": (
+        {"shape": (96, 96, 96), "window": 8, "stride": 8},
+        1728 * 216,
+        {1728**2: "every token", 1728 * 512: "as even", 1728: "Those are", 5: "Tokens along"},
+    ),
+    "rman-recursions": ({"rows": RECURSIONS}, 2, {1: "0.500", 3: "0.520", 9: "One of 1, 2, 3"}),
+    "segreg-merge": (
+        {"weights": [0.7, 0.2, 0.1], "partial": [1.0, 4.0, 0.0]},
+        1.5,
+        {1.0: "hard merge", 5 / 3: "plain mean", 9.0: "Multiply"},
+    ),
+    "segreg-cost": ({"labels": 12, "pairs": 2}, 52, {48: "background", 26: "directions", 12: "Regions times"}),
+    "segreg-systematic": ({"rows": GROWTH}, "shrunk", {"grown": "0.300 for shrunk", "both": "Answer"}),
 }
 
 

@@ -15,7 +15,9 @@ from moereg.course.exercises import (
     drivenmorph,
     fields,
     moa,
+    rman,
     routers,
+    segreg,
     shmoareg,
     shmoe,
     similarity,
@@ -56,6 +58,12 @@ EXERCISES = {
     "drivenmorph-longest": drivenmorph.longest,
     "drivenmorph-stream": drivenmorph.stream,
     "drivenmorph-control": drivenmorph.control,
+    "rman-compose": rman.compose,
+    "rman-memory": rman.memory,
+    "rman-recursions": rman.recursions,
+    "segreg-merge": segreg.merge,
+    "segreg-cost": segreg.cost,
+    "segreg-systematic": segreg.systematic,
 }
 
 
