@@ -134,9 +134,8 @@ plt.show()
 linear = fields.warp(labels.float(), truth)
 nearest = fields.warp_labels(labels, truth)
 strange = (linear - linear.round()).abs() > 1e-3
-print(
-    f"linear: {int(strange.sum())} voxels with a value that is no label; nearest: {sorted(nearest.unique().tolist())}"
-)
+print(f"linear:  {int(strange.sum())} voxels with a value that is no label")
+print(f"nearest: {sorted(nearest.unique().tolist())}")
 assert strange.any()
 assert set(nearest.unique().tolist()) <= set(labels.unique().tolist())
 
@@ -261,10 +260,8 @@ def follow(velocity, steps):
 velocity = bumps(shape, [(48, 40)], [(26, 0)], 9.0)  # as a displacement it folds, see above
 flown = fields.exponentiate(velocity, steps=7)
 apart = (flown - follow(velocity, 128)).norm(dim=1)
-print(
-    f"7 compositions against 128: {apart.mean():.3f} voxels apart on average, {apart.max():.2f} at most, "
-    f"of a field up to {flown.norm(dim=1).max():.1f} voxels long"
-)
+print(f"7 compositions against 128: {apart.mean():.3f} voxels apart on average, {apart.max():.2f} at most")
+print(f"the field itself: up to {flown.norm(dim=1).max():.1f} voxels long")
 assert apart.mean() < 0.05
 
 # %% mystnb={"image": {"alt": "Grids of the displacement with crossing lines, and of the flow of the same field as a velocity: lines crowd in front of the bump but do not cross."}}

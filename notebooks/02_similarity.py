@@ -187,7 +187,8 @@ draw(curves)
 widths = {name: capture(losses)[1] - capture(losses)[0] for name, losses in curves.items()}
 assert all(abs(shifts[losses.index(min(losses))]) <= 1 for losses in curves.values())
 assert widths["mse"] > widths["lncc, window 31"] > widths["lncc, window 9"]
-print("width of the capture range:", widths)
+for name, width in widths.items():
+    print(f"{name:16} is caught within {width} voxels in all")
 
 # %% [markdown]
 # A correlation within small windows is precise at the goal and blind from afar. Two remedies: larger windows, or smooth
@@ -397,11 +398,9 @@ free = ("none", 0.0)
 for run in best.values():
     assert errors[run] < 0.6 * errors[free]
     assert folds[run] < 0.1 * folds[free]
-print(
-    f"Without a regulariser the field is {errors[free]:.1f} voxels off and folds in {folds[free]:.0%} of the voxels. "
-    f"The best diffusion field is {errors[best['diffusion']]:.2f} voxels off, "
-    f"the best bending-energy field {errors[best['bending_energy']]:.2f}."
-)
+print(f"No regulariser: {errors[free]:.2f} voxels off, {folds[free]:.0%} of the voxels fold.")
+for name, run in best.items():
+    print(f"Best with {name.replace('_', ' ')}, λ = {run[1]:g}: {errors[run]:.2f} voxels off, {folds[run]:.2%} fold.")
 
 # %% mystnb={"image": {"alt": "Four panels with a deformed grid over the moving image: a torn grid without a regulariser, smooth grids with diffusion and with bending energy, and the true one."}}
 figure, axes = plt.subplots(1, 4, figsize=(11.5, 3.3), layout="constrained")
@@ -422,12 +421,10 @@ plt.show()
 # %%
 alike = {run: mse(fields.warp(moving, u), fixed).item() for run, u in runs.items()}
 at_truth = mse(fields.warp(moving, truth), fixed).item()
-print(
-    f"squared error: {alike[free]:.4f} torn, {at_truth:.4f} with the true motion. "
-    f"Distance to the truth: {errors[free]:.2f} voxels torn, {error(0 * truth):.2f} without any motion."
-)
+print(f"Squared error: {alike[free]:.4f} torn, {at_truth:.4f} with the true motion.")
+print(f"Distance to the truth: {errors[free]:.2f} voxels torn, {error(0 * truth):.2f} without any motion.")
 smoothest = min(alike, key=alike.get)
-print(f"most alike of all: {smoothest[0].replace('_', ' ')}, λ = {smoothest[1]:g}, with {alike[smoothest]:.4f}")
+print(f"Most alike of all: {smoothest[0].replace('_', ' ')}, λ = {smoothest[1]:g}, with {alike[smoothest]:.4f}.")
 assert alike[free] < 1.5 * at_truth
 assert errors[free] > 0.9 * error(0 * truth)
 
