@@ -51,6 +51,21 @@ def show_grid(
     return ax
 
 
+def show_arrows(
+    ax: Axes, displacement: Float[Tensor, "dims *space"], *, every: int = 4, axis: int = 0, index: int | None = None
+):
+    """Arrows from `x` to `x + u(x)` at every few voxels, the part of the displacement that lies in the slice."""
+    dims = len(displacement)
+    kept = [d for d in range(dims) if dims == 2 or d != axis]
+    row, column = (slice_of(displacement[d], axis=axis, index=index) for d in kept)
+    at = np.mgrid[every // 2 : row.shape[0] : every, every // 2 : row.shape[1] : every]
+    chosen = (at[0], at[1])
+    ax.quiver(
+        at[1], at[0], column[chosen], row[chosen], color="#e8a53a", angles="xy", scale_units="xy", scale=1, width=0.006
+    )
+    return ax
+
+
 def show_experts(
     ax: Axes,
     routing: Routing,
