@@ -29,16 +29,25 @@
 # The code is `moereg/nn/shmoe.py`. The paper (SHMoAReg) fixes *what* is routed; the formulas are our instance.
 
 # %%
+import json
 import time
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+from IPython.display import Markdown, display
 from ipywidgets import interact
 
+from moereg import models
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
+from moereg.data import phantoms
+from moereg.evaluation import Finding
+from moereg.evaluation.experiments import compare
 from moereg.nn.shmoe import ConvolutionExperts, SpatialHeterogeneousMoE
+from moereg.training import TrainingConfig, fit
+from moereg.viz.explorer import RouterSteps
 from moereg.viz.figures import expert_legend, show_experts
 from moereg.viz.palette import expert_colours
 
@@ -78,6 +87,30 @@ torch.testing.assert_close(displacement, torch.einsum("dc,bdcyx->bdyx", layer.re
 torch.testing.assert_close(displacement, routing.contributions.sum(2))
 
 # %% [markdown]
+# A linear readout can even go *into* the kernel: $a_d \cdot (W_e * h) = (a_d W_e) * h$ has one output per direction
+# instead of C channels. **How many maps does each form have to store at full resolution, with C = 16, four experts and
+# three directions?**
+
+# %%
+read = layer.experts.read(features, layer.readout)
+plain = [torch.einsum("dc,bcyx->bdyx", layer.readout, expert) for expert in layer.experts(features)]
+for folded, expert in zip(read, plain, strict=True):
+    torch.testing.assert_close(folded, expert, rtol=1e-4, atol=1e-5)
+
+C, E, D = 16, 4, 3
+print(f"naive: {D * E} experts' and {D} mixtures' maps of {C} channels: {(D * E + D) * C} maps")
+print(f"shared experts, mixed, then read: {(E + D) * C} maps;  read in the kernels: {D * E} maps")
+
+# %% [markdown]
+# `make bench` measures what this is worth in volumes, forward and backward, against the naive form:
+
+# %%
+table = Path("../tests/bench/README.md").read_text()
+rows = [line for line in table.splitlines() if "SHMoE" in line or line.startswith(("| operation", "|---"))]
+heads = [number for number, line in enumerate(rows) if line.startswith("| operation")]
+display(Markdown("\n".join(rows[: heads[1]])), Markdown("\n".join(rows[heads[1] :])))
+
+# %% [markdown]
 # ## Limit cases
 #
 # One expert is a plain convolution. Equal gates give the mean of the experts. Equal experts make the gates irrelevant.
@@ -113,6 +146,21 @@ for kind in ("full", "nested", "separable"):
     parameters = sum(parameter.numel() for parameter in experts.parameters())
     reference = min(took) if kind == "full" else reference
     print(f"{kind:10} {parameters:7} parameters   {min(took) / reference:.2f} of the time of full kernels")
+
+# %% [markdown]
+# And what does a cheaper kind cost in accuracy? Three seeds each, flat images and volumes (`make experiments`):
+
+# %% mystnb={"image": {"alt": "Dice and endpoint error of networks with nested, full and separable experts, one dot per seed, on images and on volumes."}}
+record = json.loads(Path("../data/experiments/kinds.json").read_text())
+kinds = Finding(record["question"], record["rows"], record["sentence"])
+display(Markdown(kinds.sentence), kinds.figure())
+
+# %% [markdown]
+# Nested is the default: in volumes, where full kernels are expensive, seeds cannot tell it from them.
+
+# %%
+gain, error, _ = compare(record["rows"], "breathing, 32^3", "full", "nested")
+assert abs(gain) < max(2 * error, 0.005), "else the default would have to be another one"
 
 # %% [markdown]
 # What each kind can *be*: the response of every expert to one bright voxel. The squares show how far each one reaches.
@@ -225,6 +273,17 @@ def show_voxel(row=10, column=10, direction=0):
 
 
 _ = interact(show_voxel, row=(0, size - 1), column=(0, size - 1), direction=(0, 1))
+
+# %% [markdown]
+# In a network the layer sits at every level of the decoder. Here a small one after a few training steps, one voxel of
+# its finest layer, from logits to the step it makes:
+
+# %%
+pairs = [phantoms.make("abdomen", (48, 48), seed) for seed in range(8)]
+torch.manual_seed(0)
+network = models.build("shmoareg", dims=2, widths=(8, 16), decoder_widths=(8, 12), moa_levels=(1,))
+fit(network, pairs, TrainingConfig(steps=40, device="cpu"), progress=False)
+RouterSteps(network, pairs[0], layer="decoder.0.shmoe", voxel=(12, 12), direction="y")
 
 # %% [markdown]
 # | fixed by the paper | chosen here |

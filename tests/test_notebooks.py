@@ -53,7 +53,7 @@ def run_through_nbval(notebook: Path) -> tuple[float, float, int]:
     """Seconds, megabytes of the largest process (the kernel), and exit code of one smoke run in its own process."""
     environment = {**os.environ, "MOEREG_BUDGET": "smoke", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-p", "nbval", "-p", "no:cacheprovider"]
-    command += ["-q", "--no-header", "--nbval-lax", str(notebook)]
+    command += ["-q", "--no-header", "--nbval-lax", "--nbval-cell-timeout=300", str(notebook)]
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=tool.ROOT, env=environment)
     _, status, usage = os.wait4(process.pid, 0)  # its usage includes that of the kernel, which it waited for

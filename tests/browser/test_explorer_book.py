@@ -71,3 +71,23 @@ def test_it_turns_dark_with_the_book(tour):
     page.locator(".moe[data-theme=dark]").wait_for()
     page.evaluate("document.documentElement.dataset.theme = 'light'")
     page.locator(".moe[data-theme=light]").wait_for()
+
+
+@pytest.fixture
+def landing(address, open_page):  # noqa: F811
+    """(page, payload): the landing page, and what it carries."""
+    page = open_page(f"{address}/index.html")
+    packed = page.locator("[data-moereg-explorer] script[type='application/json']").first.text_content()
+    return page, json.loads(packed)
+
+
+def test_the_landing_page_opens_with_a_trained_network(landing):
+    page, payload = landing
+    assert page.locator(".moe").first.bounding_box()["y"] < 900  # on the first screen of a laptop
+    row, column = (size // 3 for size in payload["shape"])
+    press(page, "map", row, column, payload["shape"])
+    stride = payload["layers"][0]["stride"]
+    place = tuple(int(v / s + 0.5) for v, s in zip((row, column), stride, strict=True))
+    assert gates(page) == pytest.approx(saved_gates(payload, 0, 0, place), abs=1e-6)
+    untrained, trained = payload["metrics"]["before"]["dice"], payload["metrics"]["after"]["dice"]
+    assert trained > untrained
