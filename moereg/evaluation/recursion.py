@@ -55,12 +55,12 @@ def recursion_sweep(
                 model = build("rman", dims=len(task.test[0].shape), **sizes)
                 fit(model, task.train, replace(protocol.training, seed=seed), progress=False)
                 model = model.cpu()
-                methods = {k: partial(model, recursions=k) for k in protocol.recursions}
+                methods = {str(k): partial(model, recursions=k) for k in protocol.recursions}
                 made = [
                     {
                         "attention": attention,
                         "trained": trained,
-                        "recursions": k,
+                        "recursions": int(k),
                         "seed": seed,
                         "parameters": sum(parameter.numel() for parameter in model.parameters()),
                         **{key: measured[key] for key in ("dice", "asd", "epe", "fold_fraction", "seconds_per_pair")},
@@ -142,10 +142,10 @@ def _trained_once(rows: Sequence[dict], most: int) -> str:
     after = change(rows, at | {"recursions": most}, at | {"recursions": best})
     if best == 1:
         return f"'Trained with one, further recursions hurt' {_holds([verdict(*whole)], 'less')}: {_said(*whole)}."
-    fall = {"less": "and falls beyond the noise of seeds after that", "open": "and does not change clearly after that"}
+    found = {"less": f"holds beyond {best}", "open": "is not seen", "more": "does not hold"}[verdict(*after)]
     return (
-        f"'Trained with one, further recursions hurt' {_holds([verdict(*whole)], 'less')}: from 1 to {most} Dice "
-        f"changes by {_said(*whole)}; it is best at {best} {fall.get(verdict(*after), 'and rises')} ({_said(*after)})."
+        f"'Trained with one, further recursions hurt' {found}: Dice is best with {best} recursions and changes by "
+        f"{_said(*after)} from there to {most}, by {_said(*whole)} from 1 to {most}."
     )
 
 

@@ -76,7 +76,7 @@ def draw_regularity(rows: list[dict]) -> Figure:
             _line(axes, own, "smoothness", place, style, label=method)
         before = float(np.mean([row[f"{place}_before"] for row in rows]))
         axes.axhline(before, color="black", linewidth=0.8)
-        axes.text(axes.get_xlim()[0], before, " before", fontsize=8, va="bottom")
+        axes.text(0.02, before, "before", fontsize=8, va="bottom", transform=axes.get_yaxis_transform())
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
         axes.set_xlabel("weight of the smoothness")
