@@ -14,6 +14,11 @@ RECURSIONS = [
     for kind, values in (("mutual", (0.50, 0.53, 0.52)), ("self", (0.6, 0.1, 0.1)))
     for k, dice in enumerate(values, start=1)
 ]
+DRIVING = [
+    {"level": level, "round": 1, "control": control, "angle": angle + 5 * level}
+    for level in (0, 1)
+    for control, angle in (("own", 20.0), ("other pair", 80.0), ("untrained", 50.0))
+]
 GROWTH = [
     {"way": "grown or shrunk", "amount": amount, "dice": dice}
     for amount, dice in ((-3.0, 0.6), (0.0, 0.9), (3.0, 0.85))
@@ -51,6 +56,22 @@ CASES = {
     "demons-longest": ({"difference": 0.3, "step": 1.0}, 0.15, {0: "no force", 0.3: "Differentiate"}),
     "demons-smoothing": ({}, "update", {"field": "holds it back", "both": "Answer"}),
     "demons-spacing": ({}, 1, {2: "in millimetres", 0.5: "longer", 4: "Put J"}),
+    "learning-pays": (
+        {"training": 10.0, "network": 0.01, "search": 0.21},
+        50,
+        {1000: "passes", 40: "make up for", 60: "make up for"},
+    ),
+    "learning-first-step": ({}, "last", {"all": "chain rule", "none": "slope", "first": "Answer"}),
+    "learning-unknowns": (
+        {"weights": 67586, "shape": (48, 48)},
+        15,
+        {14: "Not quite", 30: "one per direction", 100: "directions times voxels"},
+    ),
+    "learning-overfit": (
+        {"seen": {1: 0.2, 48: 0.4}, "unseen": {1: 0.9, 48: 0.45}},
+        1,
+        {48: "is 5%", 7: "One of 1, 48"},
+    ),
     "attention-equal-keys": ({"tokens": 50}, 0.02, {1: "add up to one", 0: "equal numbers"}),
     "attention-windows": (
         {"shape": (48, 48, 48), "window": 6},
@@ -82,6 +103,9 @@ CASES = {
     "shmoareg-compose": ({}, 2.1, {2.0: "warped", 1.0: "compose"}),
     "shmoareg-control": ({}, "other", {"shuffled": "not smooth", "none": "Answer"}),
     "shmoareg-missed": ({"rows": ROWS}, "y", {"x": "elsewhere more", "z": "Name one"}),
+    "drivenmorph-longest": ({}, 1, {1000: "cancels", 0: "Put J"}),
+    "drivenmorph-stream": ({}, "difference", {"deformation": "never sees", "both": "Answer"}),
+    "drivenmorph-control": ({"rows": DRIVING}, "untrained", {"other pair": "smaller angle", "own": "Answer"}),
     "rman-compose": ({}, 5, {2: "read *there*", 3: "counts as well", 7: "phi_2[x]"}),
     "rman-memory": (
         {"shape": (96, 96, 96), "window": 8, "stride": 8},
