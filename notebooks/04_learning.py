@@ -89,25 +89,25 @@ def loss_of(moving, fixed, u):
 
 
 def optimise(moving, fixed, pairs, start, *, steps=200, rate=0.1):
-    """Adam on the values of the field. Returns the field, and loss and error before each step and at the end."""
+    """Adam on the values of the field. Returns the field, loss and error at each step, seconds without measuring."""
     u = start.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([u], lr=rate)
-    losses, errors = [], []
+    losses, errors, seconds = [], [], 0.0
     for step in range(steps + 1):
-        loss = loss_of(moving, fixed, u)
-        losses.append(loss.item())
         errors.append(error(u.detach(), pairs))
+        began = time.perf_counter()
+        loss = loss_of(moving, fixed, u)
         if step < steps:
             optimiser.zero_grad()
             (len(moving) * loss).backward()  # each pair's own loss: a batch is several searches side by side
             optimiser.step()
-    return u.detach(), losses, errors
+        seconds += time.perf_counter() - began
+        losses.append(loss.item())
+    return u.detach(), losses, errors, seconds
 
 
 one = test[:1]
-began = time.perf_counter()
-u, losses, errors = optimise(*stack(one), one, still[:1])
-seconds = time.perf_counter() - began
+u, losses, errors, seconds = optimise(*stack(one), one, still[:1])
 at_truth = loss_of(*stack(one), one[0].displacement[None]).item()
 print(f"{u.numel()} unknowns, {seconds:.1f} s: {errors[0]:.2f} voxels off, then {errors[-1]:.2f}")
 print(f"loss {losses[0]:.3f}, then {losses[-1]:.3f}; of the true displacement {at_truth:.3f}")
@@ -267,9 +267,7 @@ found["network"] = ask(networks[count], test)
 timed["network"] = time.perf_counter() - began
 curves = {}
 for name, first, steps in (("search", still, 200), ("network, then 40 steps", start, 40)):
-    began = time.perf_counter()
-    found[name], *curves[name] = optimise(moving, fixed, test, first, steps=steps)
-    timed[name] = time.perf_counter() - began
+    found[name], *curves[name], timed[name] = optimise(moving, fixed, test, first, steps=steps)
 timed["network, then 40 steps"] += timed["network"]
 table = {
     name: {"error": error(u, test), "loss": loss_of(moving, fixed, u).item(), "folds": fold_fraction(u).mean().item()}
