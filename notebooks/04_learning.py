@@ -409,7 +409,8 @@ assert unseen[count] < 0.8 * unseen[1]
 # ## Motion it was not trained for
 #
 # All training pairs move by 0.7 to 1 times the phantoms' full amplitude. The same test patients, with that amplitude
-# multiplied. **Where will the network leave the largest share of the motion? And what does it do to a patient who lies still?**
+# multiplied. **Where will the network leave the largest share of the motion? And what does it do to a patient who
+# lies still?**
 
 # %%
 usual = phantoms.Motion()
