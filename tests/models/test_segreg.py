@@ -181,6 +181,27 @@ def test_loss_is_a_sum_over_regions_and_does_not_see_the_seam(generator):
     assert smooth > 0
 
 
+def test_a_partial_field_is_kept_smooth_in_its_region_and_rim_only(generator):
+    moving, fixed = images(16, 30, generator=generator, batch=1)
+    labels = stripes(16, 30, labels=(0, 5), batch=1)  # columns 0 .. 14, and 15 .. 29
+    result = tiny()(moving, fixed, moving_labels=labels, fixed_labels=labels)
+
+    def cost(column):
+        partial = torch.zeros_like(result.partial)
+        partial[0, ..., column] = torch.rand(2, 16, generator=generator)
+        return float(type(result)(**(vars(result) | {"partial": partial})).regional_loss(moving, fixed, mse)[1])
+
+    assert result.rim == 2
+    assert cost(3) > 0
+    assert cost(15) > 0  # in the rim
+    assert cost(20) == 0
+    partial = torch.rand(1, 2, 16, 30, generator=generator)
+    whole = {"partial": partial[None], "regions": (0,), "present": torch.ones(1, 1, dtype=torch.bool)}
+    whole |= {"moving_regions": 0 * labels, "fixed_regions": 0 * labels}
+    smooth = type(result)(**(vars(result) | whole)).regional_loss(moving, fixed, mse)[1]
+    torch.testing.assert_close(smooth, diffusion(partial))
+
+
 def test_training_uses_the_regional_loss_and_labels(generator):
     pairs = [phantoms.make("abdomen", (24, 24), 0)]
     model = tiny()
