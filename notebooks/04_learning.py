@@ -11,9 +11,9 @@
 #     name: python3
 #   moereg:
 #     budget:
-#       smoke_seconds: 60
+#       smoke_seconds: 50
 #       full_seconds: 300
-#       peak_memory_mb: 2000
+#       peak_memory_mb: 1000
 # ---
 
 # %% [markdown]
