@@ -129,4 +129,7 @@ def halve(image: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch 
     Values are not scaled: a displacement on the coarse grid is half as many voxels.
     """
     dims = image.ndim - 2
-    return smooth(image, smoothing_matrices((1.0,) * dims, image))[(..., *[slice(None, None, 2)] * dims)]
+    # Relative to one of its own values: what is constant stays so to the last bit, and exerts no force.
+    base = image.flatten(2)[..., :1].unflatten(2, (1,) * dims)
+    smoothed = smooth(image - base, smoothing_matrices((1.0,) * dims, image))
+    return base + smoothed[(..., *[slice(None, None, 2)] * dims)]
