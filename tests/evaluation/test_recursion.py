@@ -1,5 +1,8 @@
 """The sweep over recursions in a form of one step, and what its sentences say about numbers that are known."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from moereg.data import phantoms
@@ -72,3 +75,11 @@ def test_sentences_where_nothing_is_as_the_paper_says():
 def test_a_network_that_is_best_in_between():
     said = statements(rows_of(lambda kind, trained, k: {1: 0.5, 2: 0.6, 3: 0.4}[k]))
     assert "holds beyond 2: Dice is best with 2 recursions and changes by -0.200 +- 0.000" in said["once"]
+
+
+def test_what_is_recorded_says_what_its_rows_say():
+    record = json.loads((Path(__file__).parents[2] / "data" / "experiments" / "rman.json").read_text())
+    [finding], [protocol] = record["findings"], record["protocols"]
+    assert finding["sentence"] == " ".join(statements(finding["rows"]).values())
+    runs = len(protocol["seeds"]) * len(protocol["trained"]) * len(protocol["attention"])
+    assert len(finding["rows"]) == runs * len(protocol["recursions"])

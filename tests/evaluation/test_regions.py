@@ -1,5 +1,8 @@
 """Experiments on regions in a form of one step; degraded labels; fitted lines; what the sentences say."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -129,3 +132,11 @@ def test_measure_takes_the_true_labels_however_bad_the_given_ones_are():
     assert before["dice"] == bad["dice"] > 0
     assert (before["quality"], bad["quality"]) == (1.0, 0.0)
     assert before["epe"] == pytest.approx(float(pair.displacement.norm(dim=0)[pair.region[0]].mean()), rel=1e-4)
+
+
+def test_what_is_recorded_says_what_its_rows_say():
+    record = json.loads((Path(__file__).parents[2] / "data" / "experiments" / "segreg.json").read_text())
+    sentences = (regions._labels_sentence, regions._quality_sentence, regions._sliding_sentence)
+    for finding, sentence in zip(record["findings"], sentences, strict=True):
+        assert finding["sentence"] == sentence(finding["rows"])
+    assert len(record["protocols"]) == 3
