@@ -116,6 +116,13 @@ class ConvolutionExperts(nn.Module):
         return [outputs[k] for k in self.kernel_sizes]
 
 
+def read_experts(experts: nn.Module, features: Tensor, readout: Tensor) -> list[Tensor]:
+    """`ConvolutionExperts.read`; any other module that gives N maps is read map by map."""
+    if isinstance(experts, ConvolutionExperts):
+        return experts.read(features, readout)
+    return [torch.einsum("rc,bc...->br...", readout, expert) for expert in experts(features)]
+
+
 def _read_convolution(conv: nn.Module, features: Tensor, readout: Tensor) -> Tensor:
     """`readout . conv(features)` as one convolution with the rows of `readout` for output channels."""
     weight = torch.einsum("rc,c...->r...", readout, conv.weight)
@@ -167,7 +174,7 @@ class SpatialHeterogeneousMoE(nn.Module):
 
     def proposals(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch dims expert *space"]:
         """What each expert would move the voxel by, for each direction, were its gate one: `a_d . E_e`."""
-        return torch.stack(self.experts.read(features, self.readout), dim=2)
+        return torch.stack(read_experts(self.experts, features, self.readout), dim=2)
 
     def mixture(self, features: Float[Tensor, "batch channel *space"]) -> tuple[Tensor, Routing]:
         """The mixtures themselves, `y_d`, before the readout: `(B, C, *S) -> (B, D, C', *S)`."""
@@ -193,7 +200,7 @@ class OwnedExpertsMoE(SpatialHeterogeneousMoE):
     def proposals(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch dims expert *space"]:
         """As for shared experts, but direction d asks its own."""
         owners = zip(self.experts, self.readout[:, None], strict=True)
-        return torch.cat([torch.stack(experts.read(features, row), dim=2) for experts, row in owners], dim=1)
+        return torch.cat([torch.stack(read_experts(experts, features, row), dim=2) for experts, row in owners], dim=1)
 
     def mixture(self, features: Tensor) -> tuple[Tensor, Routing]:
         """Not defined: the directions have no experts in common."""
