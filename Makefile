@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export PYTHON
 
 BIN := .venv/bin
-ALL := notebooks test book
+ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test bench lint format notebooks experiments book constraints clean

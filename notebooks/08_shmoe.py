@@ -135,7 +135,7 @@ for mixed in even.mixture(features)[0].unbind(1):
 # itself and mix channels afterwards. **Which will be fastest in 3-D?**
 
 # %%
-volume = torch.randn(1, 16, *budget.pick(smoke=(24, 24, 24), full=(48, 48, 48)))
+volume = torch.randn(2, 16, *budget.pick(smoke=(24, 24, 24), full=(48, 48, 48)))
 for kind in ("full", "nested", "separable"):
     experts = ConvolutionExperts(16, 16, dims=3, kernel_sizes=(1, 3, 5, 7), kind=kind)
     took = []

@@ -204,14 +204,16 @@ assert table["DrivenMorph"]["fold_fraction"] < 0.005
 # Demons formula does part of the work.
 #
 # ## Force, update, field
+#
+# The first round of every level. What is drawn below one level is where the next one starts.
 
-# %% mystnb={"image": {"alt": "Three rows, coarse to fine: arrows of the force, of the smoothed update and of the field after the second round of each level."}}
+# %% mystnb={"image": {"alt": "Three rows, coarse to fine: arrows of the force, of the smoothed update and of the field after the first round of each level."}}
 pair = test[0]
 with torch.no_grad():
     result = model(pair.moving[None], pair.fixed[None])
-lasts = result.driven[model.sizes.rounds - 1 :: model.sizes.rounds]
-_, axes = plt.subplots(3, len(lasts), figsize=(9, 8.6), layout="constrained")
-for column, step in zip(axes.T, lasts, strict=True):
+firsts = result.driven[:: model.sizes.rounds]
+_, axes = plt.subplots(3, len(firsts), figsize=(9, 8.6), layout="constrained")
+for column, step in zip(axes.T, firsts, strict=True):
     size = step.force.shape[-1]
     small = torch.nn.functional.interpolate(pair.fixed[None], size=step.force.shape[2:], mode="area")[0, 0]
     for ax, name in zip(column, ("force", "update", "displacement"), strict=True):

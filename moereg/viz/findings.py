@@ -116,10 +116,11 @@ def draw_variants(rows: list[dict]) -> Figure:
     grid = np.array(figure.subplots(len(tasks), len(keys), sharey=True, squeeze=False))
     for (t, task), (k, key) in ((a, b) for a in enumerate(tasks) for b in enumerate(keys)):
         axes = grid[t, k]
+        if all(row[key] is None for row in rows if row["task"] == task):
+            axes.set_visible(False)  # the truth is not known
+            continue
         for height, variant in enumerate(variants):
             values = [row[key] for row in rows if (row["task"], row[kind]) == (task, variant)]
-            if None in values:
-                continue
             axes.plot(values, [height] * len(values), "o", color=BLUE, alpha=0.6)
             axes.plot([np.mean(values)], [height], "|", color="black", markersize=14)
         axes.set_yticks(range(len(variants)), variants)
