@@ -275,7 +275,7 @@ def _moa_steps(f: _Follow, module: MixtureOfAttentionHeads) -> list[dict]:
             "title": "Keys, values",
             "sentence": f"The token sees a window of {window} tokens of {where}. Keys and values are computed once for "
             "all heads; only the queries differ.",
-            "quote": quote(MixtureOfAttentionHeads.forward, "keys, values = source @ self.key, source @ self.value"),
+            "quote": quote(MixtureOfAttentionHeads.forward, "source @ torch.cat([self.key, self.value], 1)"),
             "bars": _bars(f.gates, 0, 1),
         },
         {
