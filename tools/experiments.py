@@ -47,7 +47,10 @@ SLIDING = RegionProtocol(
 )
 
 
-EVERY_VOXEL = {"stem_stride": 1}  # the cortex of a brain is a voxel or two thick on these grids
+# The cortex of a brain is a voxel or two thick on these grids: DrivenMorph predicts a field at every voxel.
+FLAT = replace(PROTOCOL, sizes={"drivenmorph": {"stem_stride": 1}})
+VOLUMES = replace(FLAT, training=TrainingConfig(steps=100, device="cpu"), seeds=(0,))
+SCANS = Protocol(replace(plan_for("hippocampus", "cpu").training, steps=400, learning_rate=2e-3), seeds=(0,))
 
 
 def task_of(name: str, motion: Motion) -> Task:
@@ -77,27 +80,28 @@ def run_kinds() -> Finding:
 def run_flat_contest() -> Finding:
     """DrivenMorph, VoxelMorph and classical Demons on two kinds of anatomy in two dimensions."""
     rows = []
-    protocol = replace(PROTOCOL, sizes={"drivenmorph": EVERY_VOXEL})
     for anatomy in ("abdomen", "brain"):
-        rows += versus(phantom_task(anatomy, SHAPE, 48), protocol, ("drivenmorph", "voxelmorph"))
+        rows += versus(phantom_task(anatomy, SHAPE, 48), FLAT, ("drivenmorph", "voxelmorph"))
     return contest(rows, "drivenmorph", ["voxelmorph"])
 
 
 def run_volume_contest() -> Finding:
-    """The same in volumes, each trained once; the third anatomy is real, and both networks learn from its labels."""
-    protocol = Protocol(TrainingConfig(steps=100, device="cpu"), seeds=(0,), sizes={"drivenmorph": EVERY_VOXEL})
+    """The same in volumes, each trained once."""
     rows = []
     for anatomy in ("abdomen", "brain"):
-        rows += versus(phantom_task(anatomy, (32, 32, 32), 24), protocol, ("drivenmorph", "voxelmorph"))
+        rows += versus(phantom_task(anatomy, (32, 32, 32), 24), VOLUMES, ("drivenmorph", "voxelmorph"))
+    return contest(rows, "drivenmorph", ["voxelmorph"])
+
+
+def run_hippocampus_contest() -> Finding:
+    """The same on real scans. Both networks learn from the labels of the training subjects, classical Demons cannot."""
     plan = plan_for("hippocampus", "cpu")
     train, test = (
         datasets.load("hippocampus", split, shape=plan.shape, count=count)
         for split, count in (("train", plan.train_pairs), ("test", plan.test_pairs))
     )
     task = Task("hippocampus", train, [test[i] for i in range(len(test))])
-    protocol = Protocol(replace(plan.training, steps=100), seeds=(0,))
-    rows += versus(task, protocol, ("drivenmorph", "voxelmorph"))
-    return contest(rows, "drivenmorph", ["voxelmorph"])
+    return contest(versus(task, SCANS, ("drivenmorph", "voxelmorph")), "drivenmorph", ["voxelmorph"])
 
 
 def phantom_task(anatomy: str, shape: tuple[int, ...], count: int) -> Task:
@@ -157,6 +161,7 @@ EXPERIMENTS = {
     "axis": run_axis,
     "contest": run_flat_contest,
     "contest_volumes": run_volume_contest,
+    "contest_hippocampus": run_hippocampus_contest,
     "stability": run_stability,
     "kinds": run_kinds,
     "abdomen": lambda: audit_demo("abdomen"),
@@ -164,7 +169,14 @@ EXPERIMENTS = {
     "rman": run_rman,
     "segreg": run_segreg,
 }
-PROTOCOLS = {"rman": (RECURSION,), "segreg": (REGIONS, REGIONS, SLIDING)}  # one per finding, where it is not PROTOCOL
+# One per finding, where it is not PROTOCOL
+PROTOCOLS = {
+    "contest": (FLAT,),
+    "contest_volumes": (VOLUMES,),
+    "contest_hippocampus": (SCANS,),
+    "rman": (RECURSION,),
+    "segreg": (REGIONS, REGIONS, SLIDING),
+}
 
 
 def main(names: list[str]) -> None:
@@ -177,7 +189,9 @@ def main(names: list[str]) -> None:
             if name in PROTOCOLS:
                 record |= {"shape": SHAPE, "protocols": [asdict(p) for p in PROTOCOLS[name]]}
         else:
-            record |= asdict(found) | {"shape": SHAPE, "protocol": asdict(PROTOCOL)}
+            (protocol,) = PROTOCOLS.get(name, (PROTOCOL,))
+            record |= asdict(found) | {"protocol": asdict(protocol)}
+            record |= {"shape": SHAPE} if protocol is PROTOCOL else {}
         write_json(FOLDER / f"{name}.json", record)
         for finding in found if isinstance(found, list) else [found]:
             print(f"{name}, {record['seconds']:.0f} s: {finding.sentence}", flush=True)
