@@ -89,5 +89,5 @@ def test_the_landing_page_opens_with_a_trained_network(landing):
     stride = payload["layers"][0]["stride"]
     place = tuple(int(v / s + 0.5) for v, s in zip((row, column), stride, strict=True))
     assert gates(page) == pytest.approx(saved_gates(payload, 0, 0, place), abs=1e-6)
-    untrained, trained = payload["metrics"]["before"]["dice"], payload["metrics"]["after"]["dice"]
-    assert trained > untrained
+    # Unmoved organs overlap by two thirds, and an untrained network moves nothing.
+    assert payload["metrics"]["dice"] > 0.75
