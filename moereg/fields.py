@@ -146,6 +146,28 @@ def upsample_field(
     return 2 * upsample(coarse, shape)
 
 
+def field_to_image(
+    field: Float[Tensor, "batch dims *coarse"],
+    *,
+    level: int,
+    grids: Sequence[torch.Size],
+    image: torch.Size,
+    stem_stride: int,
+) -> Float[Tensor, "batch dims *space"]:
+    """Field of one level of a pyramid, in that level's voxels -> field on the image's grid, in the image's voxels.
+
+    Args:
+        level: whose field it is, 0 is the finest.
+        grids: spatial shape of every level, finest first; each is half of the one before.
+        image: spatial shape of the image.
+        stem_stride: 1 where the finest level has the image's grid, 2 where it is half of it.
+    """
+    finer = [*([image] if stem_stride == 2 else []), *grids[:level]]
+    for grid in reversed(finer):
+        field = upsample_field(field, grid)
+    return field
+
+
 def require_size(name: str, tensor: Tensor, size: int) -> None:
     """Require at least `size` voxels along every spatial axis.
 

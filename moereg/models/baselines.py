@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from moereg.checks import check_fits_model, check_image, check_same_space
+from moereg.checks import check_pair
 from moereg.fields import sample
 from moereg.models.registration import Registration
 
@@ -62,10 +62,7 @@ class VoxelMorph(nn.Module):
         self, moving: Float[Tensor, "batch channel *space"], fixed: Float[Tensor, "batch channel *space"]
     ) -> Registration:
         """Register moving to fixed."""
-        check_image("moving", moving)
-        check_image("fixed", fixed)
-        check_same_space("moving", moving, "fixed", fixed, channels=True)
-        check_fits_model("moving", moving, self.sizes.dims, self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
         space = moving.shape[2:]
         padding = [amount for size in reversed(space) for amount in (0, -size % self.divisor)]
         padded = [F.pad(image, padding, mode="replicate") if any(padding) else image for image in (moving, fixed)]

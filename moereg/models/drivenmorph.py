@@ -29,8 +29,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from moereg.checks import check_fits_model, check_image, check_positive, check_same_space
-from moereg.fields import sample, upsample_field
+from moereg.checks import check_pair, check_positive
+from moereg.fields import field_to_image, sample, upsample_field
 from moereg.filters import halve
 from moereg.models.registration import Registration
 from moereg.nn.attention import MultiHeadAttention, MutualAttention, Windows
@@ -217,10 +217,7 @@ class DrivenMorph(nn.Module):
         self, moving: Float[Tensor, "batch channel *space"], fixed: Float[Tensor, "batch channel *space"]
     ) -> DrivenRegistration:
         """Register moving to fixed. Raises one sentence for NaN, wrong rank, integers, unequal shapes."""
-        check_image("moving", moving)
-        check_image("fixed", fixed)
-        check_same_space("moving", moving, "fixed", fixed, channels=True)
-        check_fits_model("moving", moving, self.sizes.dims, self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
         pyramid = [features.chunk(2) for features in self.difference.encode(torch.cat([moving, fixed]))]
         grids = [features.shape[2:] for features, _ in pyramid]
 
@@ -232,7 +229,8 @@ class DrivenMorph(nn.Module):
                 driven.append(self.deformation(level, *self.difference(level, fixed_features, warped), field))
                 field = driven[-1].displacement
             field = upsample_field(field, grids[level - 1]) if level else field
-        steps = tuple(self._to_image(step.displacement, step.level, grids, fixed.shape[2:]) for step in driven)
+        options = {"grids": grids, "image": fixed.shape[2:], "stem_stride": self.sizes.stem_stride}
+        steps = tuple(field_to_image(step.displacement, level=step.level, **options) for step in driven)
         return DrivenRegistration(steps[-1], self._pull(moving, steps[-1]), steps, driven=tuple(driven))
 
     @staticmethod
@@ -240,10 +238,3 @@ class DrivenMorph(nn.Module):
         """`sample`, but without its rounding where an item has not moved: equal images then give exactly zero."""
         moved = field.flatten(1).any(1).view(-1, *[1] * (field.ndim - 1))
         return torch.where(moved, sample(features, field), features)
-
-    def _to_image(self, field: Tensor, level: int, grids: list[torch.Size], shape: torch.Size) -> Tensor:
-        """Field of a level -> field on the image's grid, in the image's voxels."""
-        finer = [*([shape] if self.sizes.stem_stride == 2 else []), *grids[:level]]
-        for grid in reversed(finer):
-            field = upsample_field(field, grid)
-        return field

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from moereg.checks import check_fits_model, check_image, check_same_space
+from moereg.checks import check_pair, check_same_space
 from moereg.fields import jacobian_determinant, sample
 from moereg.filters import smooth, smoothing_matrices
 from moereg.models.registration import Registration
@@ -176,10 +176,7 @@ class SegReg(nn.Module):
             ValueError, TypeError: one sentence for what other models refuse, label maps of another shape or kind, one
                 label map without the other, and none at all where there is no segmenter.
         """
-        check_image("moving", moving)
-        check_image("fixed", fixed)
-        check_same_space("moving", moving, "fixed", fixed, channels=True)
-        check_fits_model("moving", moving, self.sizes.dims, self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
         moving_labels, fixed_labels = self._labels(moving, fixed, moving_labels, fixed_labels)
         moving_regions, fixed_regions = (group_labels(lab, self.sizes.groups) for lab in (moving_labels, fixed_labels))
 

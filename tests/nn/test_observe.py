@@ -5,7 +5,7 @@ import torch
 
 from moereg.data import phantoms
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
-from moereg.nn.intervene import find_routers, reroute, rerouted
+from moereg.nn.observe import find_routers, reroute, rerouted
 from moereg.nn.routing import Router
 
 
@@ -32,8 +32,8 @@ def result(model, pair):
 
 
 @pytest.fixture(scope="module")
-def routers(model, pair):
-    return find_routers(model, pair.moving[None], pair.fixed[None])
+def routers(model):
+    return find_routers(model)
 
 
 def run(model, pair):
