@@ -8,6 +8,8 @@ moves along tensor axis `d` (z, y, x for a volume). The field lives on the fixed
 Grid points are voxel centres, so `x` runs over the integers 0 .. S-1 on each axis. Every function takes 2-D and 3-D.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float

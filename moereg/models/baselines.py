@@ -33,7 +33,8 @@ class VoxelMorph(nn.Module):
     8; images are padded with their border values at the end of each axis and the field is cut back.
     """
 
-    divisor = 8
+    name = "voxelmorph"
+    divisor = 8  # what MONAI's U-Net needs of every axis
 
     def __init__(self, sizes: VoxelMorphSizes | None = None):
         super().__init__()

@@ -22,7 +22,7 @@ Both images pass the same weights, so swapping them turns every force around at 
 zero: there is no bias that could invent motion.
 """
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from moereg.checks import check_pair, check_positive
 from moereg.fields import field_to_image, sample, upsample_field
 from moereg.filters import halve
-from moereg.models.registration import Registration
+from moereg.models.registration import Registration, Similarity
 from moereg.nn.attention import MultiHeadAttention, MutualAttention, Windows
 from moereg.nn.blocks import PyramidEncoder
 from moereg.nn.demons import NeuralDemonsLayer
@@ -86,11 +86,18 @@ class DrivenRegistration(Registration):
 
     driven: tuple[DrivenStep, ...] = ()
 
+    def loss_terms(
+        self, moving: Tensor, fixed: Tensor, similarity: Similarity, *, skip: Collection[str] = ()
+    ) -> dict[str, Float[Tensor, ""]]:
+        """As every registration, and "force": the deep supervision of forces."""
+        terms = super().loss_terms(moving, fixed, similarity, skip=skip)
+        return terms if "force" in skip else terms | {"force": self.force_loss(moving, fixed, similarity)}
+
     def force_loss(
         self,
         moving: Float[Tensor, "batch channel *space"],
         fixed: Float[Tensor, "batch channel *space"],
-        similarity: Callable,
+        similarity: Similarity,
     ) -> Float[Tensor, ""]:
         """Deep supervision: how far each force, unsmoothed, fails to align the images of its level; mean over rounds.
 
@@ -206,6 +213,8 @@ class DrivenMorph(nn.Module):
 
     `model.difference` and `model.deformation` are the two streams; assign another module to replace one.
     """
+
+    name = "drivenmorph"
 
     def __init__(self, sizes: DrivenMorphSizes | None = None):
         super().__init__()

@@ -213,6 +213,8 @@ class RMAn(nn.Module):
     K is free at every call; the parameters do not depend on it.
     """
 
+    name = "rman"
+
     def __init__(self, sizes: RMAnSizes | None = None):
         super().__init__()
         self.sizes = sizes = sizes or RMAnSizes()

@@ -78,6 +78,8 @@ class SHMoAReg(nn.Module):
     The batch of an encoder routing is twice the model's: moving images first, then fixed ones.
     """
 
+    name = "shmoareg"
+
     def __init__(self, sizes: SHMoARegSizes | None = None):
         super().__init__()
         self.sizes = sizes = sizes or SHMoARegSizes()

@@ -12,7 +12,7 @@ GREY, BLUE = "#8a8f98", "#3b6fb6"
 
 
 def draw(finding) -> Figure:
-    """The figure of a `moereg.evaluation.Finding`, chosen by what its rows hold.
+    """The figure of a `moereg.experiments.Finding`, chosen by what its rows hold.
 
     Raises:
         ValueError: rows of a kind that nobody draws.

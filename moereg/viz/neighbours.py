@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from moereg.evaluation.regions import line, mean_points
+from moereg.experiments.degradation import line, mean_points
 
 GREY, BLUE, ORANGE = "#8a8f98", "#3b6fb6", "#c2562b"
 STYLES = ((BLUE, "o", "-"), (ORANGE, "s", "--"), (GREY, "^", ":"))  # colour is never the only difference

@@ -8,7 +8,8 @@ import torch
 
 from moereg.models.registration import Registration
 from moereg.viz import payload as module
-from moereg.viz.payload import Packer, explorer_payload, pack_result, unpack
+from moereg.viz.packing import Packer, unpack
+from moereg.viz.payload import explorer_payload, pack_result
 from moereg.viz.snapshots import Snapshots
 from tests.viz.conftest import small_model
 
@@ -114,10 +115,10 @@ def test_attention_can_be_computed_from_queries_and_keys(context, pair3):
 
 
 def test_a_knockout_is_the_network_without_that_expert(model3, pair3, payload3, result3):
-    from moereg.nn.intervene import find_routers, rerouted
+    from moereg.nn.observe import find_routers, rerouted
 
     entry = payload3["knockouts"][2]
-    routers = find_routers(model3, pair3.moving[None], pair3.fixed[None])
+    routers = find_routers(model3)
     with torch.no_grad(), rerouted(routers, without={entry["layer"]: (entry["expert"],)}):
         field = model3(pair3.moving[None], pair3.fixed[None]).displacement
     change = (field - result3.displacement)[0].numpy()

@@ -5,17 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from moereg.evaluation import regions
+from moereg.evaluation.regions import GloballySmooth, RegionProtocol, boundary_noise, grown, line, measure
 
 from moereg.data import phantoms
-from moereg.evaluation import regions
-from moereg.evaluation.experiments import Task
-from moereg.evaluation.metrics import dice
-from moereg.evaluation.regions import GloballySmooth, RegionProtocol, boundary_noise, grown, line, measure
+from moereg.experiments import Task
+from moereg.metrics import dice
 from moereg.models import SegReg, SegRegSizes
 from moereg.models.registration import Registration
 from moereg.regularity import diffusion
 from moereg.similarity import mse
 from moereg.training import TrainingConfig
+from moereg.viz import draw
 
 SIZES = {"widths": (4, 6), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
 PROTOCOL = RegionProtocol(
@@ -45,13 +46,13 @@ def test_true_labels_and_quality_sweep(monkeypatch):
     quality = {row["labels"]: row["quality"] for row in finding.rows}
     assert quality["true labels"] == 1 > quality["own segmentation"]
     assert "Dice is" in finding.sentence
-    assert len(finding.figure().axes) == 3
+    assert len(draw(finding).axes) == 3
     sweep = regions.quality_sweep(trained, small.test, seeds=PROTOCOL.seeds)
     assert len(sweep.rows) == 2 * (2 + 3)
     worse = {row["amount"]: row["quality"] for row in sweep.rows if row["way"] == "boundary noise"}
     assert worse[0.0] == 1 > worse[3.0]
     assert sweep.sentence.count("near-linear") >= 3
-    assert len(sweep.figure().axes) == 2
+    assert len(draw(sweep).axes) == 2
 
 
 def test_sliding_compares_three_methods():
@@ -64,7 +65,7 @@ def test_sliding_compares_three_methods():
     ]
     assert finding.rows[0]["near_before"] > 0
     assert "within 3 voxels of the sliding interface" in finding.sentence
-    assert [axes.get_title(loc="left") for axes in finding.figure().axes] == [
+    assert [axes.get_title(loc="left") for axes in draw(finding).axes] == [
         "within 3 voxels of the interface", "elsewhere",
     ]  # fmt: skip
 

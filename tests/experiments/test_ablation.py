@@ -1,11 +1,12 @@
 """Experiments that train, in a form of a few steps: what is compared with what, and what the sentences say."""
 
 import pytest
+from moereg.evaluation import experiments
 
 from moereg.data import phantoms
-from moereg.evaluation import experiments
-from moereg.evaluation.experiments import Protocol, Task
+from moereg.experiments import Protocol, Task
 from moereg.training import TrainingConfig
+from moereg.viz import draw
 
 SIZES = {"widths": (4, 6), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
 PROTOCOL = Protocol(TrainingConfig(steps=1, device="cpu"), seeds=(0, 1), sizes=SIZES)
@@ -24,7 +25,7 @@ def test_ablation_trains_every_variant_with_every_seed(task):
     assert [(row["variant"], row["seed"]) for row in finding.rows] == [(v, s) for v in variants for s in (0, 1)]
     assert kept == [("small", v, s) for v in variants for s in (0, 1)]
     assert finding.sentence.startswith("On small, Dice against 'per direction'")
-    assert finding.figure().axes
+    assert draw(finding).axes
 
 
 def test_variants_have_near_equal_parameters():
@@ -68,7 +69,7 @@ def test_axis_test_tells_motion_from_axis(task, follows, monkeypatch):
     tasks = [Task(name, task.train, task.test) for name in ("original", "permuted")]
     finding = experiments.axis_test(*tasks, PROTOCOL, order=(1, 0))
     assert finding.sentence.endswith(f"routing follows {follows}.")
-    assert finding.figure().axes
+    assert draw(finding).axes
 
 
 def test_extent_profile_of_uniform_gates_is_the_mean_extent(task):

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from moereg.evaluation.recursion import RecursionProtocol, change, recursion_sweep, statements, verdict
 
 from moereg.data import phantoms
-from moereg.evaluation.experiments import Task
-from moereg.evaluation.recursion import RecursionProtocol, change, recursion_sweep, statements, verdict
+from moereg.experiments import Task
 from moereg.training import TrainingConfig
+from moereg.viz import draw
 
 ATTENTION = ("mutual", "self", "none")
 
@@ -39,7 +40,7 @@ def test_every_network_is_measured_with_every_recursion(shape):
     ]
     assert seen == finding.rows
     assert {r["attention"]: r["parameters"] for r in finding.rows}["mutual"] == finding.rows[2]["parameters"]
-    figure = finding.figure()
+    figure = draw(finding)
     assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == ["Dice", "surface distance, mm"]
 
 

@@ -1,30 +1,14 @@
 """Other gates than the router's: what an audit puts in a router's place while it measures."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from moereg.nn.intervene import reroute
+from moereg.nn.observe import Change, reroute
 from moereg.nn.routing import Routing, choose
-
-Change = Callable[[Routing], Routing]
-
-
-@contextmanager
-def changed(changes: dict[nn.Module, Change]) -> Iterator[None]:
-    """While open, each router's decision passes through its change."""
-    hooks = [
-        router.register_forward_hook(lambda _, __, routing, change=change: change(routing))
-        for router, change in changes.items()
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def without_expert(expert: int, gate: str) -> Change:
@@ -38,7 +22,7 @@ def with_gates(router: int, gates: Callable[[Routing, int], tuple[Tensor, Tensor
     def change(routing: Routing) -> Routing:
         new = routing.gates.clone()
         new[:, router] = gates(routing, router)
-        return Routing(routing.logits, new, routing.indices, routing.experts, routing.routers)
+        return replace(routing, gates=new)
 
     return change
 

@@ -12,11 +12,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from moereg.data.pairs import Pair
-from moereg.evaluation.specialisation import Finding
-from moereg.evaluation.statistics import labels_on_grid, spearman
+from moereg.experiments.audit import rank_correlation
+from moereg.experiments.finding import Finding
+from moereg.experiments.statistics import labels_on_grid
 from moereg.fields import sample
 from moereg.filters import halve
-from moereg.models.drivenmorph import DrivenStep
+from moereg.models import DrivenStep
 
 CONTROLS = ("own", "other pair", "untrained")
 FAR = 0.25  # voxels of the level: a shorter missing displacement has no direction worth measuring
@@ -48,7 +49,7 @@ def force_against_truth(model: nn.Module, pairs: Sequence[Pair], *, untrained: n
             rounds: dict[int, int] = {}
             for step in driven:
                 rounds[step.level] = rounds.get(step.level, 0) + 1
-                result = compare(step, source)
+                result = force_against_missing(step, source)
                 if result is not None:
                     measured.setdefault((step.level, rounds[step.level], control), []).append(result)
     rows = [
@@ -62,7 +63,7 @@ def force_against_truth(model: nn.Module, pairs: Sequence[Pair], *, untrained: n
         }
         for (level, turn, control), values in measured.items()
     ]
-    return Finding("Does the force point where the tissue has to go?", rows, _sentence(rows, len(pairs)))
+    return Finding("Does the force point where the tissue has to go?", rows, force_sentence(rows, len(pairs)))
 
 
 def missing_displacement(step: DrivenStep, truth: Float[Tensor, "1 dims *space"], *, iterations: int = 10) -> Tensor:
@@ -75,7 +76,7 @@ def missing_displacement(step: DrivenStep, truth: Float[Tensor, "1 dims *space"]
     return missing
 
 
-def compare(step: DrivenStep, pair: Pair) -> tuple[float, float] | None:
+def force_against_missing(step: DrivenStep, pair: Pair) -> tuple[float, float] | None:
     """Mean angle in degrees (90 is chance) and rank correlation of lengths; None where hardly anything is missing."""
     missing = missing_displacement(step, pair.displacement[None])[0]
     inside = _region(pair, missing.shape[1:])
@@ -86,15 +87,15 @@ def compare(step: DrivenStep, pair: Pair) -> tuple[float, float] | None:
         return None
     cosine = (force * missing).sum(0)[told] / (lengths[0] * lengths[1])[told]
     angle = torch.rad2deg(torch.acos(cosine.clamp(-1, 1))).mean()
-    return float(angle), spearman(*lengths)
+    return float(angle), rank_correlation(*lengths)
 
 
 def _region(pair: Pair, grid: torch.Size) -> Bool[Tensor, "*grid"]:
     region = torch.ones(1, *pair.shape, dtype=torch.bool) if pair.region is None else pair.region
-    return labels_on_grid(region.long(), tuple(grid)) > 0
+    return labels_on_grid(region.long(), -(-pair.shape[0] // grid[0])) > 0
 
 
-def _sentence(rows: list[dict], pairs: int) -> str:
+def force_sentence(rows: list[dict], pairs: int) -> str:
     """First rounds only: what later rounds of a level are to correct is the error of the first."""
     first = [row for row in rows if row["round"] == 1]
     levels = sorted({row["level"] for row in first}, reverse=True)

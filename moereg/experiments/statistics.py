@@ -14,15 +14,7 @@ def mutual_information(joint: Float[Tensor, "expert region"]) -> float:
     return max(0.0, float((torch.special.xlogy(p, p) - torch.special.xlogy(p, independent)).sum() / np.log(2)))
 
 
-def spearman(first: Float[Tensor, " n"], second: Float[Tensor, " n"]) -> float:
-    """Correlation of ranks, ties in order of appearance; 0 where either is constant."""
-    if first.max() == first.min() or second.max() == second.min():
-        return 0.0
-    ranks = torch.stack([values.argsort().argsort().double() for values in (first, second)])
-    return float(torch.corrcoef(ranks)[0, 1])
-
-
-def matched(joint: Float[Tensor, "a b"]) -> float:
+def best_match(joint: Float[Tensor, "a b"]) -> float:
     """Largest sum of entries with one per row and column: the agreement of two labellings up to names."""
     from scipy.optimize import linear_sum_assignment
 
@@ -38,13 +30,9 @@ def gate_table(
     return weight.double() @ F.one_hot(labels[inside], count).double()
 
 
-def labels_on_grid(labels: Int[Tensor, "1 *space"], grid: tuple[int, ...]) -> Int[Tensor, "*grid"]:
+def labels_on_grid(labels: Int[Tensor, "1 *space"], stride: int) -> Int[Tensor, "*grid"]:
     """Labels at the voxels of a coarser grid whose voxel i sits on voxel i * stride."""
-    coarse = labels[0]
-    for axis, size in enumerate(grid):
-        stride = -(-labels.shape[1 + axis] // size)
-        coarse = coarse.index_select(axis, torch.arange(size) * stride)
-    return coarse
+    return labels[(0, *[slice(None, None, stride)] * (labels.ndim - 1))]
 
 
 def agreement_table(first: Int[Tensor, "*grid"], second: Int[Tensor, "*grid"], experts: int) -> Float[Tensor, "a b"]:

@@ -5,38 +5,31 @@ the same order with the same seeds: "self", where each image looks at itself ins
 parameters, as much work), and "none", where attention is left out (fewer parameters).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 
-from moereg.evaluation.experiments import Task
-from moereg.evaluation.metrics import evaluate
-from moereg.evaluation.specialisation import Finding
-from moereg.models import build
-from moereg.training import TrainingConfig, fit
+from moereg.experiments.finding import Finding, effect_between, kept
+from moereg.experiments.protocol import OnRows, Protocol, Task, count_parameters, nothing, train_one
+from moereg.metrics import UNDECIDED, evaluate
 
 QUESTION = "How many recursions, and does mutual attention help?"
-SMALLEST = 0.005  # Dice: a smaller difference is not called one, however sure
+KEYS = ("dice", "asd", "epe", "fold_fraction", "seconds_per_pair")
 
 
 @dataclass(frozen=True)
-class RecursionProtocol:
+class RecursionProtocol(Protocol):
     """What is trained and what is measured."""
 
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    model: str = "rman"
     trained: tuple[int, ...] = (1, 2, 3, 4)  # K_train
     recursions: tuple[int, ...] = (1, 2, 3, 4)  # K at inference
     attention: tuple[str, ...] = ("mutual", "self", "none")
-    sizes: dict = field(default_factory=dict)  # of RMAn, before the others are set
 
 
-def recursion_sweep(
-    task: Task, protocol: RecursionProtocol, *, on_rows: Callable[[list[dict]], None] = lambda rows: None
-) -> Finding:
+def recursion_sweep(task: Task, protocol: RecursionProtocol, *, on_rows: OnRows = nothing) -> Finding:
     """Train every kind of attention with every K_train and every seed, measure each network with every K.
 
     Args:
@@ -50,21 +43,12 @@ def recursion_sweep(
     for seed in protocol.seeds:
         for trained in protocol.trained:
             for attention in protocol.attention:
-                torch.manual_seed(seed)
-                sizes = protocol.sizes | {"attention": attention, "recursions": trained}
-                model = build("rman", dims=len(task.test[0].shape), **sizes)
-                fit(model, task.train, replace(protocol.training, seed=seed), progress=False)
-                model = model.cpu()
+                model = train_one(task, protocol, seed, attention=attention, recursions=trained)
+                own = {"attention": attention, "trained": trained}
+                common = {"seed": seed, "parameters": count_parameters(model)}
                 methods = {str(k): partial(model, recursions=k) for k in protocol.recursions}
                 made = [
-                    {
-                        "attention": attention,
-                        "trained": trained,
-                        "recursions": int(k),
-                        "seed": seed,
-                        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                        **{key: measured[key] for key in ("dice", "asd", "epe", "fold_fraction", "seconds_per_pair")},
-                    }
+                    own | {"recursions": int(k)} | common | kept(measured, KEYS)
                     for k, measured in evaluate(methods, task.test).items()
                 ]
                 rows += made
@@ -83,46 +67,19 @@ def statements(rows: Sequence[dict]) -> dict[str, str]:
     }
 
 
-def change(rows: Sequence[dict], first: dict, second: dict, key: str = "dice") -> tuple[float, float]:
-    """Mean and standard error over seeds of `first - second`, each a choice of rows; other settings are averaged."""
-
-    def by_seed(choice: dict) -> dict[int, float]:
-        found: dict[int, list[float]] = {}
-        for row in rows:
-            if all(row[name] == value for name, value in choice.items()):
-                found.setdefault(row["seed"], []).append(row[key])
-        return {seed: float(np.mean(values)) for seed, values in found.items()}
-
-    one, other = by_seed(first), by_seed(second)
-    differences = np.array([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
-    error = float(differences.std(ddof=1) / len(differences) ** 0.5) if len(differences) > 1 else float("nan")
-    return float(differences.mean()), error
-
-
-def verdict(mean: float, error: float) -> str:
-    """ "more", "less" or "open": beyond twice the standard error over seeds, and large enough to matter."""
-    if not (abs(mean) > 2 * error and abs(mean) > SMALLEST):
-        return "open"
-    return "more" if mean > 0 else "less"
-
-
-def _said(mean: float, error: float) -> str:
-    return f"{mean:+.3f} +- {error:.3f}"
-
-
 def _beyond_training(rows: Sequence[dict], most: int) -> str:
     """More recursions than in training, for networks that were trained with two or more."""
     parts, verdicts = [], []
     for trained in sorted({row["trained"] for row in rows if row["trained"] >= 2}):
         at = {"attention": "mutual", "trained": trained}
-        whole = change(rows, at | {"recursions": most}, at | {"recursions": 1})
-        text = f"K_train = {trained}: {_said(*whole)}"
+        whole = effect_between(rows, at | {"recursions": most}, at | {"recursions": 1})
+        text = f"K_train = {trained}: {whole.text()}"
         if trained < most:
-            more = change(rows, at | {"recursions": most}, at | {"recursions": trained})
-            verdicts.append(verdict(*more))
-            text += f" ({_said(*more)} of it beyond the {trained} of training)"
+            more = effect_between(rows, at | {"recursions": most}, at | {"recursions": trained})
+            verdicts.append(more.direction)
+            text += f" ({more.text()} of it beyond the {trained} of training)"
         parts.append(text)
-    holds = _holds(verdicts, "more")
+    holds = _holds(verdicts, "higher")
     return (
         f"'Trained with two or more, further recursions help' {holds}: Dice from 1 to {most} recursions changes by "
         f"{'; '.join(parts)}."
@@ -138,14 +95,14 @@ def _trained_once(rows: Sequence[dict], most: int) -> str:
         for k in sorted({row["recursions"] for row in rows})
     }
     best = max(means, key=means.get)
-    whole = change(rows, at | {"recursions": most}, at | {"recursions": 1})
-    after = change(rows, at | {"recursions": most}, at | {"recursions": best})
+    whole = effect_between(rows, at | {"recursions": most}, at | {"recursions": 1})
+    after = effect_between(rows, at | {"recursions": most}, at | {"recursions": best})
     if best == 1:
-        return f"'Trained with one, further recursions hurt' {_holds([verdict(*whole)], 'less')}: {_said(*whole)}."
-    found = {"less": f"holds beyond {best}", "open": "is not seen", "more": "does not hold"}[verdict(*after)]
+        return f"'Trained with one, further recursions hurt' {_holds([whole.direction], 'lower')}: {whole.text()}."
+    found = {"lower": f"holds beyond {best}", UNDECIDED: "is not seen", "higher": "does not hold"}[after.direction]
     return (
         f"'Trained with one, further recursions hurt' {found}: Dice is best with {best} recursions and changes by "
-        f"{_said(*after)} from there to {most}, by {_said(*whole)} from 1 to {most}."
+        f"{after.text()} from there to {most}, by {whole.text()} from 1 to {most}."
     )
 
 
@@ -153,13 +110,13 @@ def _attention(rows: Sequence[dict]) -> str:
     parts, verdicts = [], {}
     for other in [kind for kind in dict.fromkeys(row["attention"] for row in rows) if kind != "mutual"]:
         differences = {
-            k: change(rows, {"attention": "mutual", "recursions": k}, {"attention": other, "recursions": k})
+            k: effect_between(rows, {"attention": "mutual", "recursions": k}, {"attention": other, "recursions": k})
             for k in sorted({row["recursions"] for row in rows})
         }
-        verdicts[other] = [verdict(*difference) for difference in differences.values()]
-        listed = ", ".join(_said(*difference) for difference in differences.values())
+        verdicts[other] = [difference.direction for difference in differences.values()]
+        listed = ", ".join(difference.text() for difference in differences.values())
         name = {"self": "the same network whose images look at themselves", "none": "the network without attention"}
-        parts.append(f"against {name[other]} {_holds(verdicts[other], 'more')} ({listed})")
+        parts.append(f"against {name[other]} {_holds(verdicts[other], 'higher')} ({listed})")
     return f"'Mutual attention is better at each K', mean over K_train: {'; '.join(parts)}."
 
 
@@ -177,7 +134,7 @@ def _time(rows: Sequence[dict], most: int) -> str:
 
 def _holds(verdicts: Sequence[str], wanted: str) -> str:
     count = sum(found == wanted for found in verdicts)
-    opposite = sum(found not in (wanted, "open") for found in verdicts)
+    opposite = sum(found not in (wanted, UNDECIDED) for found in verdicts)
     if count == len(verdicts) and verdicts:
         return "holds"
     if count:

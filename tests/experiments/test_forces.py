@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from moereg.evaluation.driving import CONTROLS, compare, missing_displacement
 
 from moereg import models
 from moereg.data import phantoms
-from moereg.evaluation import force_against_truth
-from moereg.evaluation.driving import CONTROLS, compare, missing_displacement
+from moereg.experiments import force_against_truth
 from moereg.fields import compose, sample, upsample_field
 from moereg.filters import halve
 from moereg.models import DrivenRegistration, DrivenStep
+from moereg.viz import draw
 
 SHAPE = (48, 48)
 
@@ -78,7 +79,7 @@ def test_a_knowing_force_is_told_from_its_controls(pairs):
         assert angle[level, "untrained"] > 165
         assert rank[level, "own"] > 0.9 > rank[level, "other pair"]
     assert "first rounds, 4 pairs" in finding.sentence
-    figure = finding.figure()
+    figure = draw(finding)
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "angle between, degrees",
         "rank correlation of lengths",

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from moereg import evaluation
+from moereg import classical, metrics
 from moereg.data.pairs import Pair
 from moereg.models.registration import Registration
 
@@ -20,7 +20,7 @@ def test_dice_by_hand():
     warped = torch.tensor([[[1, 1, 0, 2]]])
     fixed = torch.tensor([[[1, 0, 3, 0]]])
     # label 1: 2*1/(2+1); label 3 was lost: 0; label 2 is not in the fixed image
-    assert evaluation.dice(warped, fixed) == {1: pytest.approx(2 / 3), 3: 0.0}
+    assert metrics.dice(warped, fixed) == {1: pytest.approx(2 / 3), 3: 0.0}
 
 
 def test_endpoint_error_by_hand():
@@ -29,16 +29,16 @@ def test_endpoint_error_by_hand():
     truth[0, 0, 0], truth[1, 0, 0] = 3, 4
     region = torch.zeros(1, 4, 4, dtype=torch.bool)
     region[0, 0, :2] = True
-    assert evaluation.endpoint_error(displacement, truth) == pytest.approx(5 / 16)
-    assert evaluation.endpoint_error(displacement, truth, region) == pytest.approx(5 / 2)
+    assert metrics.endpoint_error(displacement, truth) == pytest.approx(5 / 16)
+    assert metrics.endpoint_error(displacement, truth, region) == pytest.approx(5 / 2)
 
 
 def test_surface_distance_of_a_shifted_cube():
     spacing = (2.0, 1.0, 1.0)
-    hd95, asd = evaluation.surface_distances(cube(1), cube(2), spacing)
+    hd95, asd = metrics.surface_distances(cube(1), cube(2), spacing)
     assert hd95 == {1: pytest.approx(2.0)}  # one voxel of two millimetres
     assert 0 < asd[1] < 2
-    assert evaluation.surface_distances(cube(1), cube(1), spacing) == ({1: 0.0}, {1: 0.0})
+    assert metrics.surface_distances(cube(1), cube(1), spacing) == ({1: 0.0}, {1: 0.0})
 
 
 def test_cropping_does_not_change_surface_distances(generator):
@@ -48,7 +48,7 @@ def test_cropping_does_not_change_surface_distances(generator):
     whole = compute_hausdorff_distance(
         first[None].float(), second[None].float(), percentile=95, include_background=True
     )
-    ours = evaluation.surface_distances(first.long(), second.long(), (1.0, 1.0, 1.0))[0][1]
+    ours = metrics.surface_distances(first.long(), second.long(), (1.0, 1.0, 1.0))[0][1]
     assert ours == pytest.approx(float(whole))
 
 
@@ -61,7 +61,7 @@ def test_evaluate_is_plain_and_complete():
     def oracle(moving, fixed):
         return Registration(truth[None], moving)
 
-    table = evaluation.evaluate({"identity": evaluation.identity, "oracle": oracle}, pairs)
+    table = metrics.evaluate({"identity": classical.identity, "oracle": oracle}, pairs)
     json.dumps(table)
     assert table["identity"]["dice"] == pytest.approx(0.75)
     assert table["identity"]["epe"] == pytest.approx(1)
@@ -74,7 +74,7 @@ def test_evaluate_is_plain_and_complete():
 
 def test_what_is_not_known_is_none():
     image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
-    table = evaluation.evaluate({"identity": evaluation.identity}, [Pair(image, image)])["identity"]
+    table = metrics.evaluate({"identity": classical.identity}, [Pair(image, image)])["identity"]
     assert table["dice"] is None
     assert table["epe"] is None
     assert table["dice_per_label"] == {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from moereg import evaluation, fields, models, training
+from moereg import fields, metrics, models, training
 from moereg.data.pairs import Pair
 from moereg.training import TrainingConfig, fit
 
@@ -40,9 +40,9 @@ def weights_of(model):
 
 def test_training_improves_the_overlap():
     model, pairs = tiny_model(), blob_pairs()
-    before = evaluation.evaluate({"m": model}, pairs, surfaces=False)["m"]["dice"]
+    before = metrics.evaluate({"m": model}, pairs, surfaces=False)["m"]["dice"]
     history = fit(model, pairs, replace(CONFIG, steps=60, learning_rate=5e-3, smoothness=0.01), progress=False)
-    after = evaluation.evaluate({"m": model}, pairs, surfaces=False)["m"]["dice"]
+    after = metrics.evaluate({"m": model}, pairs, surfaces=False)["m"]["dice"]
     assert len(history.loss) == 60
     assert after > before + 0.1
 

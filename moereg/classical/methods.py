@@ -14,14 +14,19 @@ from functools import partial
 
 from torch import Tensor
 
-from moereg.classical import VARIANTS, demons
-from moereg.evaluation.metrics import identity
+from moereg.classical.registration import demons
+from moereg.classical.step import VARIANTS
 from moereg.models.registration import Registration
 
 ITERATIONS = (60, 60, 40)  # coarse to fine
 
 
-def classical(moving: Tensor, fixed: Tensor, *, variant: str) -> Registration:
+def identity(moving: Tensor, fixed: Tensor) -> Registration:
+    """The method that does nothing: the "before" row of every table."""
+    return Registration(moving.new_zeros(moving.shape[0], moving.ndim - 2, *moving.shape[2:]), moving)
+
+
+def multiresolution_demons(moving: Tensor, fixed: Tensor, *, variant: str) -> Registration:
     """Register images `(B, 1, *S)` by one Demons variant, at as many of the three resolutions as they are large."""
     levels = sum(min(fixed.shape[2:]) >= 16 * 2**level for level in (1, 2)) + 1
     result = demons(moving, fixed, variant, iterations=ITERATIONS[-levels:], levels=levels)
@@ -30,5 +35,5 @@ def classical(moving: Tensor, fixed: Tensor, *, variant: str) -> Registration:
 
 METHODS: dict[str, Callable[[Tensor, Tensor], Registration]] = {
     "identity": identity,
-    **{f"demons-{variant}": partial(classical, variant=variant) for variant in VARIANTS},
+    **{f"demons-{variant}": partial(multiresolution_demons, variant=variant) for variant in VARIANTS},
 }

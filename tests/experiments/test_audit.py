@@ -2,15 +2,15 @@
 
 import pytest
 import torch
+from moereg.evaluation.statistics import labels_on_grid, matched, mutual_information, spearman
 from torch import nn
 
 from moereg import models
 from moereg.data import phantoms
 from moereg.data.pairs import Pair
-from moereg.evaluation import specialisation
-from moereg.evaluation.statistics import labels_on_grid, matched, mutual_information, spearman
 from moereg.models.registration import Registration
 from moereg.nn.routing import Router
+from moereg.viz import draw
 
 NAMES = ("1²", "3²")
 
@@ -168,4 +168,4 @@ def test_audit_of_a_real_network_asks_everything():
     ]
     assert all(finding.rows and finding.sentence.endswith(".") for finding in findings)
     for finding in findings:
-        assert finding.figure().axes
+        assert draw(finding).axes
