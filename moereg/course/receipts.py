@@ -10,12 +10,12 @@ executes the notebook; `tools/notebooks.py --receipt` writes the receipt.
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import SupportsFloat
 
 import moereg
+from moereg.files import write_text_whole
 
 MIME = "application/vnd.moereg.metrics+json"
 
@@ -49,12 +49,8 @@ class Receipt:
 
     def write(self, folder: Path) -> Path:
         """Write `folder/<notebook>.json`, in one step so that no half-written file remains."""
-        path = Path(folder) / f"{self.notebook}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".json.tmp")
-        unfinished.write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
-        os.replace(unfinished, path)
-        return path
+        text = json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+        return write_text_whole(Path(folder) / f"{self.notebook}.json", text)
 
 
 def read(path: Path) -> Receipt:

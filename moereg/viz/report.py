@@ -8,12 +8,12 @@ where JavaScript is off. A content security policy in the page forbids what is n
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+
+from moereg.files import write_text_whole
 
 FOLDER = Path(__file__).parent
 
@@ -83,7 +83,7 @@ def write_report(
         f'<body class="report"><main>{"".join(body)}</main>\n'
         f"{_script() if payloads else ''}</body></html>\n"
     )
-    return _write_whole(Path(path), page)
+    return write_text_whole(path, page)
 
 
 def fragment(payload: dict) -> str:
@@ -244,21 +244,3 @@ def _smoothed(line: list[tuple[float, float]]) -> list[tuple[list[tuple[float, f
         near = [y for _, y in line[max(0, i - reach) : i + reach + 1]]
         means.append((x, sum(near) / len(near)))
     return [(line, ' class="faint"'), (means, "")]
-
-
-# -------------------------------------------------------------------------------------------------------------- files
-
-
-def _write_whole(path: Path, text: str) -> Path:
-    """Write next to the file and rename: an interruption leaves the old file, never half a new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from moereg import files
 from moereg.viz import report
 from moereg.viz.report import Table, fragment, write_report
 
@@ -80,7 +81,7 @@ def test_curves_are_drawn_inline(page):
 
 def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     path = write_report(tmp_path / "report.html", title="old")
-    monkeypatch.setattr(report.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_report(path, title="new")
     assert "old" in path.read_text()

@@ -1,0 +1,117 @@
+"""A file is whole or absent, whatever happens while it is written."""
+
+import os
+import stat
+import threading
+
+import pytest
+
+from moereg import files
+from moereg.files import whole, write_text_whole
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def write_half_and_raise(path, error) -> None:
+    with whole(path) as unfinished:
+        unfinished.write_text("half of the n")
+        raise error("now")
+
+
+def test_text_is_written_as_utf8_and_the_path_comes_back(tmp_path):
+    path = write_text_whole(str(tmp_path / "deep" / "er" / "report.html"), "3³ → −1\n")
+    assert path == tmp_path / "deep" / "er" / "report.html"
+    assert path.read_bytes() == b"3\xc2\xb3 \xe2\x86\x92 \xe2\x88\x921\n"
+    assert names(path.parent) == ["report.html"]
+
+
+def test_a_writer_sees_the_final_name_beside_the_target(tmp_path):
+    with whole(tmp_path / "field.nii.gz") as unfinished:
+        assert unfinished.name == "field.nii.gz"
+        assert unfinished.parent.parent == tmp_path
+        unfinished.write_bytes(b"new")
+        assert not (tmp_path / "field.nii.gz").exists()
+    assert (tmp_path / "field.nii.gz").read_bytes() == b"new"
+    assert names(tmp_path) == ["field.nii.gz"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_interruption_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = write_text_whole(tmp_path / "weights", "old")
+    with pytest.raises(error):
+        write_half_and_raise(path, error)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["weights"]
+
+
+def test_a_rename_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_text_whole(tmp_path / "weights", "old")
+
+    def refuse(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(files.os, "replace", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        write_text_whole(path, "new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["weights"]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    path = write_text_whole(tmp_path / "weights", "old")
+    with pytest.raises(FileNotFoundError, match="weights was to be written, but nothing was written to"), whole(path):
+        pass
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["weights"]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_others_may_read_and_not_write(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        path = write_text_whole(tmp_path / "open", "x")
+        with whole(tmp_path / "closed") as unfinished:  # as safetensors leaves its files
+            unfinished.write_text("y")
+            unfinished.chmod(0o600)
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("open", "closed")] == [0o644, 0o644]
+    assert path.read_text() == "x"
+
+
+def test_two_writers_at_once_do_not_meet(tmp_path):
+    """Both are in the middle of writing at the same time; each file is whole, the last to finish stays."""
+    path, both = tmp_path / "checkpoint", threading.Barrier(2, timeout=20)
+    seen, first_done = [], threading.Event()
+
+    def write(text: str, last: bool) -> None:
+        with whole(path) as unfinished:
+            unfinished.write_text(text)
+            both.wait()
+            seen.append(unfinished.read_text() == text)
+            if last:
+                first_done.wait(20)
+        first_done.set()
+
+    writers = [threading.Thread(target=write, args=(text * 9, text == "b")) for text in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert seen == [True, True]
+    assert path.read_text() == "b" * 9
+    assert names(tmp_path) == ["checkpoint"]
+
+
+def test_a_killed_process_leaves_the_old_file(tmp_path):
+    path = write_text_whole(tmp_path / "weights", "old")
+    child = os.fork()
+    if child == 0:
+        with whole(path) as unfinished:
+            unfinished.write_text("half")
+            os._exit(9)  # no finally runs, as when a process is killed
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".unfinished-")] == ["weights"]
