@@ -76,11 +76,11 @@ class MixtureOfAttentionHeads(nn.Module):
     ) -> tuple[Float[Tensor, "batch c *space"], Routing]:
         """Mix the chosen heads of every token. Keys and values come from `context`, or from the features themselves."""
         windows = Windows.of(features, self.window)
-        routing = self.router(features)
+        routing = self.router(features)  # step: features
         tokens = windows.split(features)
         source = tokens if context is None else windows.split(context)
         # Once for all heads; one product for both, which halves the way back. (M, T, 2 d) -> twice (M, T, d)
-        keys, values = (source @ torch.cat([self.key, self.value], 1)).chunk(2, -1)
+        keys, values = (source @ torch.cat([self.key, self.value], 1)).chunk(2, -1)  # step: keys, values
         valid = windows.valid(features.device)
         gates = windows.split(routing.gates[:, 0]).to(tokens.dtype)  # (M, T, N)
         if self.compute == "dense":
@@ -95,8 +95,10 @@ class MixtureOfAttentionHeads(nn.Module):
         mask = None if valid is None else valid[:, None, None]
         heads = queries.shape[1]
         keys, values = (kv[:, None].expand(-1, heads, -1, -1) for kv in (keys, values))
-        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)  # (M, N, T, d)
-        return torch.einsum("mntd,mtn,ndc->mtc", attended, gates, self.output)
+        attended = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask
+        )  # (M, N, T, d)  # step: attention
+        return torch.einsum("mntd,mtn,ndc->mtc", attended, gates, self.output)  # step: sum over heads
 
     def _sparse(
         self, tokens: Tensor, keys: Tensor, values: Tensor, gates: Tensor, indices: Tensor, valid: Tensor | None
@@ -106,11 +108,11 @@ class MixtureOfAttentionHeads(nn.Module):
         queries = to_experts(tokens.flatten(0, 1), self.query, assignment)  # (M T, k, d)
         mask = None if valid is None else valid[:, None, None]
         # All T k queries of a window meet its T keys in one product: the heads differ in queries only.
-        attended = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(  # step: attention
             queries.view(m, 1, t * k, -1), keys[:, None], values[:, None], attn_mask=mask
         )
         gated = attended.reshape(m * t, k, -1) * gates.reshape(m * t, k, 1)
-        return from_experts(gated, self.output, assignment).view(m, t, -1)
+        return from_experts(gated, self.output, assignment).view(m, t, -1)  # step: sum over heads
 
     @torch.no_grad()
     def attention_from(

@@ -86,7 +86,7 @@ class Routing:
         """
         if self.proposals is None:
             raise ValueError("proposals are not known for this layer: its experts' shares are vectors, not numbers.")
-        return self.gates.to(self.proposals.dtype) * self.proposals
+        return self.gates.to(self.proposals.dtype) * self.proposals  # step: shares
 
     def with_proposals(self, proposals: Float[Tensor, "batch direction expert *space"]) -> "Routing":
         """The same decisions with the experts' proposals beside them."""
@@ -196,7 +196,7 @@ class Router(nn.Module):
         self, features: Float[Tensor, "batch channel *space"], generator: torch.Generator | None = None
     ) -> Routing:
         """Route every voxel. `generator` draws the noise, where the router has any and is in training mode."""
-        logits = self._linear(self.weight, features)
+        logits = self._linear(self.weight, features)  # step: logits
         if self.noise_weight is not None and self.training:
             spread = F.softplus(self._linear(self.noise_weight, features)) + 0.01
             normal = torch.randn(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
@@ -217,15 +217,15 @@ def choose(
     """Logits -> gates and indices of the k chosen experts, by one row of the module's table."""
     # Softmax and its sums in float32 also under autocast: gates of nearly equal experts would tie in bf16.
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    scores, indices = logits.topk(k, dim=2)
+    scores, indices = logits.topk(k, dim=2)  # step: top-k
     if gate == "uniform":
-        kept = torch.full_like(scores, 1 / logits.shape[2])
+        kept = torch.full_like(scores, 1 / logits.shape[2])  # step: uniform gates
     elif gate == "topk_softmax":
-        kept = scores.softmax(2)
+        kept = scores.softmax(2)  # step: softmax of the chosen
     else:
-        kept = logits.softmax(2).gather(2, indices)
+        kept = logits.softmax(2).gather(2, indices)  # step: softmax
         if gate == "renormalised":
-            kept = kept / kept.sum(2, keepdim=True)
+            kept = kept / kept.sum(2, keepdim=True)  # step: renormalised gates
         elif gate == "stopped":
-            kept = kept / kept.sum(2, keepdim=True).detach()
-    return torch.zeros_like(logits).scatter(2, indices, kept), indices
+            kept = kept / kept.sum(2, keepdim=True).detach()  # step: stopped gates
+    return torch.zeros_like(logits).scatter(2, indices, kept), indices  # step: zeros elsewhere

@@ -169,10 +169,10 @@ class SpatialHeterogeneousMoE(nn.Module):
 
     def forward(self, features: Float[Tensor, "batch channel *space"]) -> tuple[Tensor, Routing]:
         """`(B, C, *S) -> (B, D, *S)`, and the routing with every expert's proposal in it."""
-        routing = self.router(features)
+        routing = self.router(features)  # step: features
         # Displacements are summed in the precision of the gates, float32 also under autocast: bfloat16 holds 8 bits.
-        routing = routing.with_proposals(self.proposals(features).to(routing.gates.dtype))
-        return routing.contributions.sum(2), routing
+        routing = routing.with_proposals(self.proposals(features).to(routing.gates.dtype))  # step: proposals
+        return routing.contributions.sum(2), routing  # step: sum
 
     def proposals(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch dims expert *space"]:
         """What each expert would move the voxel by, for each direction, were its gate one: `a_d . E_e`."""

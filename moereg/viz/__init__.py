@@ -2,6 +2,7 @@
 
 from moereg.viz.findings import draw
 from moereg.viz.payload import explorer_payload
-from moereg.viz.report import Table, write_report
+from moereg.viz.report import write_report
+from moereg.viz.tables import Table
 
 __all__ = ["Table", "draw", "explorer_payload", "write_report"]

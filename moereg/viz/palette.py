@@ -11,6 +11,9 @@ import re
 # dichromacies. Small kernels are cool, large ones warm; of each, one light and one dark.
 EXPERTS = ("#52d6ea", "#3952c5", "#e5ba86", "#715b00", "#b70b60", "#9080f4", "#939004", "#1d9794")
 
+# Runs of a training in a report's charts: variables of report.css, which has a light and a dark value for each.
+RUNS = ("var(--line-0)", "var(--line-1)", "var(--line-2)", "var(--line-3)")
+
 KERNELS = ("1", "3", "5", "7")
 
 
