@@ -34,7 +34,7 @@ class Segmenter(nn.Module):
         self, labels: Sequence[int], *, dims: int, image_channels: int = 1, widths: Sequence[int] = (8, 16, 32)
     ):
         super().__init__()
-        from monai.networks.nets import UNet
+        from monai.networks.nets.unet import UNet
 
         self.labels, self.dims, self.image_channels = tuple(labels), dims, image_channels
         self.widths = tuple(widths)

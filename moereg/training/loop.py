@@ -6,14 +6,14 @@ batch of two also avoids a slow path of torch's 3-D convolution.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.models.registration import labels_for
 from moereg.training.checkpoint import load_checkpoint, save_checkpoint
 from moereg.training.config import History, TrainingConfig, best_device
@@ -24,7 +24,7 @@ MEASURE_EVERY = 5  # steps between two looks at the overlap
 
 def fit(
     model: nn.Module,
-    pairs: Sequence[Pair],
+    pairs: Pairs,
     config: TrainingConfig | None = None,
     *,
     out: str | Path | None = None,

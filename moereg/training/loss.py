@@ -17,14 +17,13 @@ Dice` of warped labels. `TrainingConfig` holds a weight of the same name for eac
 For SegReg, similarity and smoothness are sums over regions.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.fields import sample, warp_labels
 from moereg.metrics import dice, shared_labels
 from moereg.models.registration import Registration
@@ -41,7 +40,7 @@ class Batch:
     fixed_labels: Int[Tensor, "batch 1 *space"] | None
 
 
-def collate(pairs: Sequence[Pair], device: torch.device | str) -> Batch:
+def collate(pairs: Pairs, device: torch.device | str) -> Batch:
     """Stack pairs: first all moving -> fixed, then all fixed -> moving."""
     moving, fixed = (torch.stack([getattr(p, name) for p in pairs]).to(device) for name in ("moving", "fixed"))
     labelled = all(p.moving_labels is not None and p.fixed_labels is not None for p in pairs)
