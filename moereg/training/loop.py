@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -52,14 +53,15 @@ def fit(
     if len(pairs) == 0:
         raise ValueError("pairs must hold at least one pair, got none.")
     fabric = Fabric(accelerator=best_device(config.device).type, devices=1, precision=config.precision)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     checkpoint = None if out is None else Path(out) / "checkpoint.safetensors"
     history, first = History(), 0
     if resume and checkpoint is not None and checkpoint.exists():
-        first, history = load_checkpoint(checkpoint, model, optimizer, config)
+        first, history = load_checkpoint(checkpoint, model, adam, config)
     # The network is not wrapped: Fabric would copy what it returns, and a Registration is frozen.
     fabric.to_device(model)
-    optimizer = fabric.setup_optimizers(optimizer)
+    # One optimiser in, one out, which takes on the class of what it wraps: Fabric says neither in its types.
+    optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(adam))
     model.train()
 
     bar = tqdm(range(first, config.steps), initial=first, total=config.steps, disable=not progress, desc=title)

@@ -12,9 +12,10 @@ from moereg.training.config import TrainingConfig, best_device
 
 def prepare(model: nn.Module, pairs: Pairs, config: TrainingConfig, *, progress: bool = False) -> None:
     """What a model learns, in place, before it learns to register: its segmenter, where it has one."""
-    if getattr(model, "segmenter", None) is not None:
+    segmenter = getattr(model, "segmenter", None)
+    if segmenter is not None:
         model.to(best_device(config.device))
-        fit_segmenter(model.segmenter, pairs, steps=config.steps, seed=config.seed, progress=progress)
+        fit_segmenter(segmenter, pairs, steps=config.steps, seed=config.seed, progress=progress)
 
 
 def fit_segmenter(
