@@ -27,6 +27,7 @@ def test_moving_a_pair_takes_every_tensor_along_and_keeps_the_rest(pair, monkeyp
     monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: tensor.flip(-1) if device == "meta" else tensor)
     moved = replace(pair, displacement=None).to("meta")
     for name in ("moving", "fixed", "moving_labels", "fixed_labels", "region"):
+        assert getattr(moved, name) is not getattr(pair, name)
         assert torch.equal(getattr(moved, name), getattr(pair, name).flip(-1))
     assert moved.displacement is None
     assert (moved.name, moved.label_names, moved.spacing) == (pair.name, pair.label_names, pair.spacing)
