@@ -47,7 +47,7 @@ from moereg.evaluation.recursion import statements
 from moereg.nn.attention import Windows
 from moereg.training import TrainingConfig, fit
 from moereg.viz.figures import show_grid, show_image
-from moereg.viz.looking import attention_picker, draw_looks
+from moereg.viz.rman import attention_picker, draw_attention
 
 budget = Budget.from_env()
 
@@ -201,7 +201,7 @@ print(look.weights(token).shape, "= (heads, rows, columns of tokens)")
 # stands. In each recursion the moving image is the one warped so far. **Will the attention sit on the cross?**
 
 # %% mystnb={"image": {"alt": "Fixed image with a ring at one voxel, then the moving image in the first two recursions with that voxel's attention over it and a cross at the true place."}}
-draw_looks(pair, result, (32, 20), recursions=(1, 2))
+draw_attention(pair, result, (32, 20), recursions=(1, 2))
 
 # %% [markdown]
 # How far from the truth is the centre of attention, over all tokens inside the body? Two references: looking straight

@@ -43,7 +43,7 @@ class Finding:
     def figure(self):
         """The rows as a matplotlib figure."""
         # Figures live above evaluation, so they are looked up when one is wanted.
-        from moereg.viz.findings import draw
+        from moereg.viz.experiments import draw
 
         return draw(self)
 
