@@ -61,6 +61,20 @@ def check_fits_model(name: str, image: Tensor, dims: int, channels: int) -> None
         )
 
 
+def check_pair(moving: Tensor, fixed: Tensor, *, dims: int, channels: int) -> None:
+    """Require two images that a model of `dims` spatial axes and `channels` channels can register to each other.
+
+    Every model calls this first.
+
+    Raises:
+        TypeError, ValueError: not tensors, wrong rank, integers, NaN, unequal shapes, other axes or channels.
+    """
+    check_image("moving", moving)
+    check_image("fixed", fixed)
+    check_same_space("moving", moving, "fixed", fixed, channels=True)
+    check_fits_model("moving", moving, dims, channels)
+
+
 def check_positive(name: str, value: float, *, integer: bool = False) -> None:
     """Require a finite number above zero, a whole one if `integer`.
 

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _training_options(demo)
 
     train = _command(commands, "train", run_train, "train one model")
-    train.add_argument("model", help="shmoareg, drivenmorph, rman, segreg or voxelmorph")
+    train.add_argument("model", help="a row of moereg.models.MODELS, for instance shmoareg; a wrong name lists them")
     train.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
     train.add_argument("--out", type=Path, required=True, help="folder for checkpoint and weights")
     train.add_argument("--steps", type=int, help="training steps")
@@ -87,22 +87,16 @@ def run_train(options: argparse.Namespace) -> None:
 
     from moereg import demo
     from moereg.data import datasets
-    from moereg.models import build, fit_segmenter, save_weights
-    from moereg.models.segmentation import segmented_sizes
-    from moereg.training import best_device, fit
+    from moereg.models import build_for, save_weights
+    from moereg.training import fit, prepare
 
     plan = demo.plan_for(options.data, options.device)
     config = replace(plan.training, seed=options.seed)
     config = config if options.steps is None else replace(config, steps=options.steps)
     pairs = datasets.load(options.data, "train", shape=plan.shape, seed=options.seed)
     torch.manual_seed(options.seed)
-    sizes = plan.sizes if options.model == demo.OURS else {}
-    if options.model == "segreg":
-        sizes = segmented_sizes(pairs)
-    model = build(options.model, dims=len(pairs[0].shape), **sizes)
-    if options.model == "segreg":
-        model.to(best_device(config.device))
-        fit_segmenter(model.segmenter, pairs, steps=config.steps, seed=options.seed, progress=True)
+    model = build_for(options.model, pairs, **plan.sizes_of(options.model))
+    prepare(model, pairs, config, progress=True)
     fit(model, pairs, config, out=options.out, resume=options.resume, title=options.model)
     save_weights(options.out / f"{options.model}.safetensors", model)
     print(options.out / f"{options.model}.safetensors")
@@ -120,22 +114,23 @@ def run_register(options: argparse.Namespace) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """`moereg evaluate`"""
-    from moereg import demo, evaluation
+    from moereg.classical import METHODS
     from moereg.data import datasets
+    from moereg.files import write_json_whole
+    from moereg.metrics import evaluate
     from moereg.models import load_model
     from moereg.training import best_device
 
     device = best_device(options.device)
-    known = evaluation.METHODS
     for name in options.method:
-        if name not in known:
-            raise ValueError(f"--method must be among {', '.join(known)}, got {name!r}.")
-    methods = {name: known[name] for name in options.method}
+        if name not in METHODS:
+            raise ValueError(f"--method must be among {', '.join(METHODS)}, got {name!r}.")
+    methods = {name: METHODS[name] for name in options.method}
     methods |= {str(path): load_model(path).to(device) for path in options.weights}
     if not methods:
         raise ValueError("--weights or --method must name something to evaluate, got neither.")
     pairs = datasets.load(options.data, "test", count=options.pairs)
-    demo.write_json(options.json, evaluation.evaluate(methods, pairs, device=device, progress=True))
+    write_json_whole(options.json, evaluate(methods, pairs, device=device, progress=True))
     print(options.json)
 
 

@@ -4,8 +4,6 @@ Everything that the job depends on stands in `DemoPlan`; the same code runs on p
 on a CPU and longer on a GPU.
 """
 
-import json
-import os
 import platform
 import time
 from dataclasses import asdict, dataclass, replace
@@ -15,9 +13,12 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from moereg import __version__, evaluation
+from moereg import __version__
+from moereg.classical import identity
 from moereg.data import datasets
 from moereg.data.pairs import Pair
+from moereg.files import write_json_whole
+from moereg.metrics import UNDECIDED, evaluate, paired_effect
 from moereg.models import build, save_weights
 from moereg.training import History, TrainingConfig, best_device, fit
 from moereg.viz.payload import explorer_payload
@@ -47,6 +48,10 @@ class DemoPlan:
     test_pairs: int  # pairs that are never trained on
     training: TrainingConfig
     sizes: dict  # of SHMoAReg
+
+    def sizes_of(self, model: str) -> dict:
+        """Sizes of a model by name, where they differ from its defaults."""
+        return self.sizes if model == OURS else {}
 
 
 # Phantoms teach without labels: the images alone. Hippocampus scans are nearly without contrast inside, and every
@@ -82,7 +87,7 @@ def run(
     """Do the job and write `metrics.json`, `report.html` and both models' weights into `out`.
 
     Returns:
-        What `metrics.json` holds: `methods` (see `moereg.evaluation.evaluate`), `training`, `machine`, `plan`.
+        What `metrics.json` holds: `methods` (see `moereg.metrics.evaluate`), `training`, `machine`, `plan`.
     """
     started = time.perf_counter()
     out = Path(out)
@@ -93,16 +98,16 @@ def run(
 
     models, histories = {}, {}
     snapshots = Snapshots.spread(test[0], plan.training.steps)
-    for name, sizes, watch in ((OURS, plan.sizes, snapshots), (YARDSTICK, {}, None)):
+    for name, watch in ((OURS, snapshots), (YARDSTICK, None)):
         torch.manual_seed(seed)
-        models[name] = build(name, dims=len(test[0].shape), **sizes)
+        models[name] = build(name, dims=len(test[0].shape), **plan.sizes_of(name))
         config = replace(plan.training, seed=seed)
         histories[name] = fit(models[name], train, config, progress=progress, title=TITLES[name], on_step=watch)
         save_weights(out / f"{name}.safetensors", models[name])
 
     where = best_device(plan.training.device)
-    methods = {"identity": evaluation.identity, YARDSTICK: models[YARDSTICK], OURS: models[OURS]}
-    table = evaluation.evaluate(methods, test, device=where, progress=progress)
+    methods = {"identity": identity, YARDSTICK: models[YARDSTICK], OURS: models[OURS]}
+    table = evaluate(methods, test, device=where, progress=progress)
     result = {
         "data": data,
         "methods": table,
@@ -112,11 +117,11 @@ def run(
         "machine": machine(where),
         "seconds": {"data": prepared, "total": time.perf_counter() - started},
     }
-    write_json(out / "metrics.json", result)
+    write_json_whole(out / "metrics.json", result)
     payload = explorer_payload(models[OURS], test[0], snapshots=snapshots.kept)
     result["seconds"]["total"] = time.perf_counter() - started
     write_demo_report(out / "report.html", result, payload, histories)
-    write_json(out / "metrics.json", result)
+    write_json_whole(out / "metrics.json", result)
     return result
 
 
@@ -156,17 +161,13 @@ def machine(device: torch.device) -> dict:
 
 
 def verdict(methods: dict[str, dict]) -> str:
-    """One sentence, computed from the numbers, on who is ahead."""
+    """One sentence, computed from the numbers, on who is better: by the one rule, over pairs (there is one seed)."""
     ours, theirs, before = (methods[name]["dice"] for name in (OURS, YARDSTICK, "identity"))
-    gain = ours - theirs
-    who = "ahead of" if gain > 0.005 else "behind" if gain < -0.005 else "level with"
-    wins = sum(
-        a["dice_mean"] > b["dice_mean"]
-        for a, b in zip(methods[OURS]["pairs"], methods[YARDSTICK]["pairs"], strict=True)
-    )
+    effect = paired_effect(*([pair["dice_mean"] for pair in methods[name]["pairs"]] for name in (OURS, YARDSTICK)))
+    word = {"better": "better than", "worse": "worse than", UNDECIDED: f"{UNDECIDED} from"}[effect.judged("dice")]
     return (
-        f"On {len(methods[OURS]['pairs'])} pairs never trained on, SHMoAReg is {who} VoxelMorph: mean Dice {ours:.3f} "
-        f"against {theirs:.3f} (unregistered {before:.3f}), higher on {wins} pairs."
+        f"On {effect.pairs} pairs never trained on, SHMoAReg is {word} VoxelMorph: mean Dice {ours:.3f} against "
+        f"{theirs:.3f} (unregistered {before:.3f}), difference {effect.text()}, one training of each."
     )
 
 
@@ -232,11 +233,3 @@ def write_demo_report(path: Path, result: dict, payload: dict, histories: dict[s
         facts={key: str(value) for key, value in result["machine"].items()}
         | {"data": result["data"], "seed": str(result["seed"]), "minutes": f"{result['seconds']['total'] / 60:.1f}"},
     )
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Write JSON whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(partial, path)

@@ -8,6 +8,8 @@ moves along tensor axis `d` (z, y, x for a volume). The field lives on the fixed
 Grid points are voxel centres, so `x` runs over the integers 0 .. S-1 on each axis. Every function takes 2-D and 3-D.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -144,6 +146,28 @@ def upsample_field(
 ) -> Float[Tensor, "batch dims *space"]:
     """`upsample` for displacements: a step of one coarse voxel is a step of two fine ones."""
     return 2 * upsample(coarse, shape)
+
+
+def field_to_image(
+    field: Float[Tensor, "batch dims *coarse"],
+    *,
+    level: int,
+    grids: Sequence[torch.Size],
+    image: torch.Size,
+    stem_stride: int,
+) -> Float[Tensor, "batch dims *space"]:
+    """Field of one level of a pyramid, in that level's voxels -> field on the image's grid, in the image's voxels.
+
+    Args:
+        level: whose field it is, 0 is the finest.
+        grids: spatial shape of every level, finest first; each is half of the one before.
+        image: spatial shape of the image.
+        stem_stride: 1 where the finest level has the image's grid, 2 where it is half of it.
+    """
+    finer = [*([image] if stem_stride == 2 else []), *grids[:level]]
+    for grid in reversed(finer):
+        field = upsample_field(field, grid)
+    return field
 
 
 def require_size(name: str, tensor: Tensor, size: int) -> None:

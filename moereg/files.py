@@ -2,12 +2,14 @@
 
     with whole(path) as unfinished:      # for writers that take a path: safetensors, NIfTI
         save_file(tensors, unfinished)
-    write_text_whole(path, text)         # reports, JSON, receipts
+    write_text_whole(path, text)         # reports, receipts
+    write_json_whole(path, value)
 
 An interruption leaves the old file, and a reader never sees half of a new one. Two processes that write the same file
 do not meet: the last to finish stays.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -47,3 +49,8 @@ def write_text_whole(path: str | Path, text: str) -> Path:
     with whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", newline="\n")
     return Path(path)
+
+
+def write_json_whole(path: str | Path, value: dict) -> Path:
+    """Write JSON, whole or not at all, and return the path."""
+    return write_text_whole(path, json.dumps(value, indent=1) + "\n")

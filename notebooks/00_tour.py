@@ -33,11 +33,11 @@ import matplotlib.pyplot as plt
 import torch
 from ipywidgets import interact
 
-from moereg import evaluation, fields, models
+from moereg import classical, fields, metrics, models
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
 from moereg.data import phantoms
-from moereg.nn.intervene import find_routers, rerouted
+from moereg.nn.observe import find_routers, rerouted
 from moereg.training import TrainingConfig, fit
 from moereg.viz.explorer import Explorer
 from moereg.viz.figures import expert_legend, show_experts, show_grid, show_image, show_load
@@ -125,7 +125,7 @@ axes[1].set(title="Dice of the step's pairs", xlabel="step")
 
 # %%
 test = [phantoms.make("abdomen", shape, seed) for seed in range(9000, 9006)]
-table = evaluation.evaluate({"before": evaluation.identity, "SHMoAReg": model}, test, surfaces=False)
+table = metrics.evaluate({"before": classical.identity, "SHMoAReg": model}, test, surfaces=False)
 print(f"{'':10}{'Dice':>8}{'endpoint error':>17}{'folds':>9}")
 for name, row in table.items():
     print(f"{name:10}{row['dice']:8.3f}{row['epe']:17.2f}{row['fold_fraction']:9.2%}")
@@ -189,12 +189,12 @@ assert ((routing.gates > 0).sum(2) == 2).all(), "two experts at every voxel, for
 # the others, and measure again. **Which one will be missed most?**
 
 # %%
-routers = find_routers(model, pair.moving[None], pair.fixed[None])
+routers = find_routers(model)
 decoder = [name for name in routers if name.startswith("decoder")]
 errors = {}
 for index, expert in enumerate(routing.experts):
     with rerouted(routers, without=dict.fromkeys(decoder, (index,))):
-        errors[expert] = evaluation.evaluate({"m": model}, test, surfaces=False)["m"]["epe"]
+        errors[expert] = metrics.evaluate({"m": model}, test, surfaces=False)["m"]["epe"]
 complete = table["SHMoAReg"]["epe"]
 for expert, error in errors.items():
     print(f"without {expert}: endpoint error {error:.2f} voxels ({error - complete:+.2f})")

@@ -35,7 +35,7 @@ import matplotlib.pyplot as plt
 import torch
 from ipywidgets import interact
 
-from moereg import evaluation, models
+from moereg import classical, metrics, models
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
 from moereg.data import phantoms
@@ -148,8 +148,8 @@ for context in ("self", "cross"):
     trained[context].cpu()
 
 # %%
-methods = {"before": evaluation.identity} | trained
-for name, row in evaluation.evaluate(methods, test, surfaces=False).items():
+methods = {"before": classical.identity} | trained
+for name, row in metrics.evaluate(methods, test, surfaces=False).items():
     print(f"{name:8} Dice {row['dice']:.3f}   endpoint error {row['epe']:.2f} voxels")
 
 # %% [markdown]

@@ -27,7 +27,7 @@
 # * read an ablation with seeds, and say what it does *not* show.
 #
 # Paper: Zheng, Feng, Li, Staring, Qiao, *SHMoAReg*, arXiv 2509.20073. Code: `moereg/models/shmoareg.py`,
-# `moereg/evaluation/`.
+# `moereg/experiments/`.
 
 # %%
 import json
@@ -37,11 +37,11 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
 
-from moereg import evaluation, fields, models
+from moereg import classical, experiments, fields, metrics, models, viz
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
 from moereg.data import phantoms
-from moereg.evaluation import Finding
+from moereg.experiments import Finding
 from moereg.training import TrainingConfig, fit
 from moereg.viz.explorer import Explorer
 from moereg.viz.figures import show_grid, show_image
@@ -90,8 +90,8 @@ yardstick = yardstick.cpu()
 # equal time, and few steps favour a network that searches coarse to fine; both are said with the numbers.
 
 # %%
-methods = {"before": evaluation.identity, "VoxelMorph": yardstick, "SHMoAReg": model}
-table = evaluation.evaluate(methods, test, surfaces=False)
+methods = {"before": classical.identity, "VoxelMorph": yardstick, "SHMoAReg": model}
+table = metrics.evaluate(methods, test, surfaces=False)
 print(f"{'':12}{'Dice':>7}{'endpoint error':>16}{'folds':>8}{'parameters':>12}")
 for name, row in table.items():
     size = sum(p.numel() for p in methods[name].parameters()) if name != "before" else 0
@@ -108,7 +108,7 @@ with torch.no_grad():
 _, axes = plt.subplots(1, len(result.steps) + 1, figsize=(11, 3), layout="constrained")
 show_image(axes[0], pair.fixed[0], title="fixed")
 for step, ax in zip(result.steps, axes[1:], strict=True):
-    error = evaluation.endpoint_error(step[0], pair.displacement, pair.region)
+    error = metrics.endpoint_error(step[0], pair.displacement, pair.region)
     show_grid(show_image(ax, fields.warp(pair.moving[None], step)[0, 0], title=f"endpoint error {error:.2f}"), step[0])
 plt.show()
 
@@ -142,10 +142,10 @@ Explorer(model, pair, snapshots=snapshots.kept, history={"SHMoAReg": curve}, tit
 # %%
 def show(finding):
     display(Markdown(f"**{finding.question}** {finding.sentence}"))
-    display(finding.figure())
+    display(viz.draw(finding))
 
 
-findings = {finding.question: finding for finding in evaluation.audit(model, test)}
+findings = {finding.question: finding for finding in experiments.audit(model, test)}
 print(list(findings))
 
 # %% mystnb={"image": {"alt": "Stacked bars: share of assignments of every expert, for each routed layer and router."}}

@@ -37,11 +37,12 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
 
-from moereg import classical, evaluation, fields, models
+from moereg import classical, fields, metrics, models, viz
+from moereg.classical import METHODS
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
 from moereg.data import phantoms
-from moereg.evaluation import METHODS, Finding, force_against_truth
+from moereg.experiments import Finding, force_against_truth
 from moereg.filters import spatial_gradient
 from moereg.models.drivenmorph import IntensityDifference
 from moereg.nn import NeuralDemonsLayer
@@ -189,9 +190,9 @@ model = model.cpu()
 
 torch.manual_seed(1)
 untrained = models.build("drivenmorph", dims=2).eval()
-methods = {"before": evaluation.identity, "demons": METHODS["demons-symmetric"]}
+methods = {"before": classical.identity, "demons": METHODS["demons-symmetric"]}
 methods |= {"untrained": untrained, "DrivenMorph": model}
-table = evaluation.evaluate(methods, test, surfaces=False)
+table = metrics.evaluate(methods, test, surfaces=False)
 print(f"{'':12}{'Dice':>7}{'endpoint error':>16}{'folds':>8}{'iterations':>12}")
 count = {"before": 0, "demons": 160, "untrained": 6, "DrivenMorph": 6}
 for name, row in table.items():
@@ -230,7 +231,7 @@ plt.show()
 # %%
 learned = model.difference
 model.difference = IntensityDifference(model.sizes)
-classic = evaluation.evaluate({"m": model}, test, surfaces=False)["m"]
+classic = metrics.evaluate({"m": model}, test, surfaces=False)["m"]
 model.difference = learned
 print(f"learned force: endpoint error {table['DrivenMorph']['epe']:.2f}, classical force: {classic['epe']:.2f}")
 assert table["DrivenMorph"]["epe"] < classic["epe"]
@@ -246,7 +247,7 @@ assert table["DrivenMorph"]["epe"] < classic["epe"]
 # %% mystnb={"image": {"alt": "Bars per level and round: angle between force and missing displacement, and rank correlation of lengths, for the trained network, another pair's truth, and an untrained network."}}
 finding = force_against_truth(model, test, untrained=untrained)
 display(Markdown(f"**{finding.question}** {finding.sentence}"))
-display(finding.figure())
+display(viz.draw(finding))
 
 # %%
 angle = {
@@ -273,11 +274,11 @@ def recorded(name):
 
 # %% mystnb={"image": {"alt": "Dice and endpoint error of each method on two-dimensional abdomen and brain phantoms, one dot per seed."}}
 flat = recorded("contest")
-display(Markdown(flat.sentence), flat.figure())
+display(Markdown(flat.sentence), viz.draw(flat))
 
 # %% mystnb={"image": {"alt": "Dice and endpoint error of each method on volumes of abdomen and brain."}}
 volumes = recorded("contest_volumes")
-display(Markdown(volumes.sentence), volumes.figure())
+display(Markdown(volumes.sentence), viz.draw(volumes))
 
 # %%
 error = {row["method"]: row["epe"] for row in volumes.rows if row["task"].startswith("brain")}
@@ -295,7 +296,7 @@ print(
 
 # %% mystnb={"image": {"alt": "Dice of each method on hippocampus scans of test subjects."}}
 scans = recorded("contest_hippocampus")
-display(Markdown(scans.sentence), scans.figure())
+display(Markdown(scans.sentence), viz.draw(scans))
 
 # %% [markdown]
 # | fixed by the paper | chosen here |

@@ -37,13 +37,13 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
 
-from moereg import evaluation, fields, models
+from moereg import classical, fields, metrics, models, viz
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
 from moereg.data import phantoms
 from moereg.data.phantoms import Motion
-from moereg.evaluation import Finding
-from moereg.evaluation.recursion import statements
+from moereg.experiments import Finding
+from moereg.experiments.recursion import statements
 from moereg.nn.attention import Windows
 from moereg.training import TrainingConfig, fit
 from moereg.viz.figures import show_grid, show_image
@@ -103,9 +103,9 @@ assert sizes[1] == sizes[2], "recursion adds no parameters"
 dice = {}
 for trained, network in networks.items():
     methods = {str(k): partial(network, recursions=k) for k in (1, 2, 3, 4)}
-    table = evaluation.evaluate(methods, test, surfaces=False)
+    table = metrics.evaluate(methods, test, surfaces=False)
     dice[trained] = {int(k): row["dice"] for k, row in table.items()}
-before = evaluation.evaluate({"before": evaluation.identity}, test, surfaces=False)["before"]["dice"]
+before = metrics.evaluate({"before": classical.identity}, test, surfaces=False)["before"]["dice"]
 print(f"Dice before: {before:.3f}")
 print("recursions      " + "".join(f"{k:8}" for k in (1, 2, 3, 4)))
 for trained, row in dice.items():
@@ -134,7 +134,7 @@ figure, axes = plt.subplots(1, 6, figsize=(13, 2.6), layout="constrained")
 show_image(axes[0], pair.fixed[0], title="fixed")
 show_image(axes[1], pair.moving[0], title="moving")
 for k, (ax, step) in enumerate(zip(axes[2:], result.steps, strict=True), start=1):
-    error = evaluation.endpoint_error(step[0], pair.displacement, pair.region)
+    error = metrics.endpoint_error(step[0], pair.displacement, pair.region)
     show_image(ax, fields.warp(moving, step)[0, 0], title=f"recursion {k}, error {error:.1f} voxels")
     show_grid(ax, step[0])
     ax.set_xlim(-0.5, shape[1] - 0.5)
@@ -260,7 +260,7 @@ print(
     f"{record['seconds'] / 60:.0f} minutes on one core"
 )
 finding = Finding(found["question"], found["rows"], found["sentence"])
-display(finding.figure())
+display(viz.draw(finding))
 
 # %% [markdown]
 # **Which of the paper's statements hold here?** Changes of Dice with their standard error over seeds; "holds" means

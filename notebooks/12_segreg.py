@@ -36,17 +36,18 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
 
-from moereg import models
+from moereg import models, viz
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
 from moereg.data import phantoms
 from moereg.data.phantoms.interface import distance_to_interface
 from moereg.data.phantoms.lung import SLIDING
-from moereg.evaluation import Finding, endpoint_error
-from moereg.evaluation.regions import boundary_noise, grown, measure
-from moereg.models import SegReg, SegRegSizes, seam_folds
-from moereg.models.segmentation import SMALL_BACKBONE
-from moereg.training import TrainingConfig, fit
+from moereg.experiments import Finding
+from moereg.experiments.degradation import boundary_noise, grown
+from moereg.experiments.regions import measure
+from moereg.metrics import endpoint_error
+from moereg.models import SMALL_BACKBONE, SegReg, SegRegSizes, seam_folds
+from moereg.training import TrainingConfig, fit, fit_segmenter
 from moereg.viz.figures import show_image
 
 budget = Budget.from_env()
@@ -240,7 +241,7 @@ for softness in (0.0, 1.0, 2.0):
 known = sorted({value for p in train for value in p.fixed_labels.unique().tolist()})
 torch.manual_seed(0)
 segmenter = models.Segmenter(known, dims=2)
-models.fit_segmenter(segmenter, train, steps=budget.pick(smoke=120, full=2000))
+fit_segmenter(segmenter, train, steps=budget.pick(smoke=120, full=2000))
 automatic = SegReg(model.sizes, backbone=model.backbone, segmenter=segmenter).eval()
 methods = {"backbone alone": plain, "true labels": model, "own segmentation": automatic}
 table = {name: [measure(network, p) for p in test] for name, network in methods.items()}
@@ -287,7 +288,7 @@ print(f"images of {record['shape']}, {record['seconds'] / 60:.0f} minutes on one
 
 def show(finding):
     display(Markdown(f"**{finding.question}** {finding.sentence}"))
-    display(finding.figure())
+    display(viz.draw(finding))
 
 
 # %% [markdown]

@@ -1,201 +1,289 @@
-"""`make experiments`: the trained experiments of the audit, written to data/experiments/*.json.
+"""`make experiments`: the trained experiments of the course, written to data/experiments/*.json.
 
     python tools/experiments.py ablation axis stability     some of them; all without a name
+    python tools/experiments.py --judge                     nothing is trained: sentences anew from the recorded rows
+    python tools/experiments.py --quick --out FOLDER        every experiment in miniature, in a minute
 
 Two-dimensional but for `kinds` and the two audits of the demo, so that fifty networks train on a laptop. Every file
 holds the protocol, the machine, all rows, and the sentence that is computed from them; the notebooks show these files.
 """
 
-import sys
+import argparse
+import json
 import time
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
+from moereg import experiments as ex
 from moereg.data import datasets, phantoms
 from moereg.data.phantoms import Motion, lung
-from moereg.demo import machine, plan_for, write_json
-from moereg.evaluation.experiments import Protocol, Task, ablation, axis_test, train_one
-from moereg.evaluation.recursion import RecursionProtocol, recursion_sweep
-from moereg.evaluation.regions import RegionProtocol, quality_sweep, sliding, true_labels
-from moereg.evaluation.specialisation import Finding, audit, seed_stability
-from moereg.evaluation.versus import contest, versus
-from moereg.models import build
-from moereg.models.segmentation import SMALL_BACKBONE
-from moereg.training import TrainingConfig, fit
+from moereg.demo import machine, plan_for
+from moereg.experiments import Finding, Protocol, RecursionProtocol, RegionProtocol, Task
+from moereg.experiments.ablation import ablation_sentence
+from moereg.experiments.axis import axis_sentence
+from moereg.experiments.contests import contest_sentence
+from moereg.experiments.degradation import quality_sentence
+from moereg.experiments.recursion import statements
+from moereg.experiments.regions import labels_sentence
+from moereg.experiments.sliding import sliding_sentence
+from moereg.experiments.stability import stability_sentence
+from moereg.files import write_json_whole
+from moereg.models import SMALL_BACKBONE
+from moereg.training import TrainingConfig
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "experiments"
-SHAPE = (64, 64)
-PROTOCOL = Protocol(TrainingConfig(steps=200, pairs_per_step=2, device="cpu"), seeds=(0, 1, 2))
 BREATHING = Motion()
 # As far apart as a 64-voxel grid allows: head to foot wide and smooth, left to right small and fine.
 SCALES = Motion(amplitude=(0.18, 0.09, 0.06), length=(0.5, 0.16, 0.09), drift=(0.5, 0.0, 0.0))
-
 LARGE = Motion(amplitude=(0.35, 0.2, 0.2), length=(0.4, 0.25, 0.25))  # up to 20 voxels of 64
-RECURSION = RecursionProtocol(
-    TrainingConfig(steps=150, pairs_per_step=2, learning_rate=3e-3, similarity="mse", smoothness=0.003, device="cpu")
-)
-REGIONS = RegionProtocol(
-    TrainingConfig(steps=200, learning_rate=2e-3, similarity="mse", smoothness=0.03, device="cpu"), sizes=SMALL_BACKBONE
-)
-SLIDING = RegionProtocol(
-    TrainingConfig(steps=120, pairs_per_step=2, learning_rate=2e-3, similarity="mse", device="cpu"),
-    sizes=SMALL_BACKBONE,
-    groups=(lung.SLIDING,),  # what the pleura holds; everything else is the second region
-    smoothness=(0.01, 0.03, 0.1, 0.3),
-)
-
-
+ORDER = (2, 1, 0)  # of z, y, x; in 2-D this exchanges the two axes
+CHAMPION, RIVALS = "drivenmorph", ("voxelmorph",)
 # The cortex of a brain is a voxel or two thick on these grids: DrivenMorph predicts a field at every voxel.
-FLAT = replace(PROTOCOL, sizes={"drivenmorph": {"stem_stride": 1}})
-VOLUMES = replace(FLAT, training=TrainingConfig(steps=100, device="cpu"), seeds=(0,))
-SCANS = Protocol(replace(plan_for("hippocampus", "cpu").training, steps=400, learning_rate=2e-3), seeds=(0,))
+CONTEST_SIZES = {CHAMPION: {"stem_stride": 1}}
 
 
-def task_of(name: str, motion: Motion) -> Task:
-    """48 training and 12 test pairs of abdominal phantoms under one motion."""
-    train, test = (
-        [phantoms.make("abdomen", SHAPE, seed, motion=motion) for seed in seeds]
-        for seeds in (range(48), range(9000, 9012))
+@dataclass(frozen=True)
+class Scale:
+    """How large everything is."""
+
+    flat: tuple[int, int]
+    volume: tuple[int, int, int]
+    train: int  # pairs in two dimensions; half as many in volumes
+    test: int
+    quick: bool = False
+
+    def training(self, **options) -> TrainingConfig:
+        """Of one run."""
+        return TrainingConfig(**{"device": "cpu"} | options | ({"steps": 2} if self.quick else {}))
+
+    def seeds(self, count: int) -> tuple[int, ...]:
+        """Two where everything is in miniature: an interval needs them."""
+        return tuple(range(2 if self.quick else count))
+
+    def task(self, name: str, *, anatomy: str = "abdomen", volumes: bool = False, train: int | None = None, **options):
+        """Training and test pairs of one kind of phantom."""
+        shape = self.volume if volumes else self.flat
+        count = self.train if train is None or self.quick else train
+        first, second = (
+            [phantoms.make(anatomy, shape, seed, **options) for seed in seeds]
+            for seeds in (range(count), range(9000, 9000 + self.test))
+        )
+        return Task(name, first, second)
+
+
+FULL = Scale((64, 64), (32, 32, 32), 48, 12)
+QUICK = Scale((24, 24), (16, 16, 16), 2, 2, quick=True)
+
+
+def base_protocol(scale: Scale) -> Protocol:
+    return Protocol(scale.training(steps=200, pairs_per_step=2), seeds=scale.seeds(3))
+
+
+def recursion_protocol(scale: Scale) -> RecursionProtocol:
+    training = scale.training(steps=150, pairs_per_step=2, learning_rate=3e-3, similarity="mse", smoothness=0.003)
+    protocol = RecursionProtocol(training, seeds=scale.seeds(3))
+    return replace(protocol, trained=(1, 2), recursions=(1, 2)) if scale.quick else protocol
+
+
+def region_protocol(scale: Scale) -> RegionProtocol:
+    training = scale.training(steps=200, learning_rate=2e-3, similarity="mse", smoothness=0.03)
+    steps = 2 if scale.quick else 200
+    return RegionProtocol(training, seeds=scale.seeds(3), sizes=SMALL_BACKBONE, segmenter_steps=steps)
+
+
+def sliding_protocol(scale: Scale) -> RegionProtocol:
+    return RegionProtocol(
+        scale.training(steps=120, pairs_per_step=2, learning_rate=2e-3, similarity="mse"),
+        seeds=scale.seeds(3),
+        sizes=SMALL_BACKBONE,
+        groups=(lung.SLIDING,),  # what the pleura holds; everything else is the second region
+        smoothness=(0.03, 0.1) if scale.quick else (0.01, 0.03, 0.1, 0.3),
     )
-    return Task(name, train, test)
 
 
-def run_ablation() -> Finding:
-    return ablation([task_of("breathing", BREATHING), task_of("scales far apart", SCALES)], PROTOCOL)
+def volume_protocol(scale: Scale) -> Protocol:
+    return Protocol(scale.training(steps=100), seeds=(0,))
 
 
-def run_kinds() -> Finding:
+def scan_protocol(scale: Scale) -> Protocol:
+    plan = plan_for("hippocampus", "cpu").training
+    return Protocol(replace(plan, steps=2 if scale.quick else 400, learning_rate=2e-3), seeds=(0,))
+
+
+Outcome = list[tuple[Finding, Protocol]]
+
+
+def run_ablation(scale: Scale) -> Outcome:
+    protocol = base_protocol(scale)
+    tasks = [scale.task("breathing", motion=BREATHING), scale.task("scales far apart", motion=SCALES)]
+    return [(ex.ablation(tasks, protocol, on_rows=say), protocol)]
+
+
+def run_kinds(scale: Scale) -> Outcome:
     """The three kinds of expert, flat and in volumes; the volumes are small, because full kernels are slow there."""
-    volumes = Task(
-        "breathing, 32^3",
-        [phantoms.make("abdomen", (32, 32, 32), seed, motion=BREATHING) for seed in range(24)],
-        [phantoms.make("abdomen", (32, 32, 32), seed, motion=BREATHING) for seed in range(9000, 9012)],
-    )
-    variants = {kind: {"expert_kind": kind} for kind in ("nested", "full", "separable")}
-    return ablation([task_of("breathing, 64^2", BREATHING), volumes], PROTOCOL, variants=variants)
+    protocol = base_protocol(scale)
+    flat, volume = scale.flat, scale.volume
+    tasks = [
+        scale.task(f"breathing, {flat[0]}^2", motion=BREATHING),
+        scale.task(f"breathing, {volume[0]}^3", volumes=True, train=24, motion=BREATHING),
+    ]
+    return [(ex.ablation(tasks, protocol, variants=ex.KINDS, on_rows=say), protocol)]
 
 
-def run_flat_contest() -> Finding:
-    """DrivenMorph, VoxelMorph and classical Demons on two kinds of anatomy in two dimensions."""
+def run_axis(scale: Scale) -> Outcome:
+    protocol = base_protocol(scale)
+    original, permuted = scale.task("original", motion=SCALES), scale.task("permuted", motion=SCALES.permuted(ORDER))
+    return [(ex.axis_test(original, permuted, protocol, order=(1, 0), on_rows=say), protocol)]
+
+
+def run_stability(scale: Scale) -> Outcome:
+    protocol, task = base_protocol(scale), scale.task("breathing", motion=BREATHING)
+    models = [ex.train_one(task, protocol, seed) for seed in protocol.seeds]
+    return [(ex.seed_stability(models, task.test), protocol)]
+
+
+def run_contest(scale: Scale, *, volumes: bool) -> Outcome:
+    """DrivenMorph, VoxelMorph and classical Demons on two kinds of anatomy."""
+    protocol = volume_protocol(scale) if volumes else base_protocol(scale)
     rows = []
     for anatomy in ("abdomen", "brain"):
-        rows += versus(phantom_task(anatomy, SHAPE, 48), FLAT, ("drivenmorph", "voxelmorph"))
-    return contest(rows, "drivenmorph", ["voxelmorph"])
+        name = f"{anatomy}, {scale.volume[0]}^3" if volumes else f"{anatomy}, {scale.flat[0]}^2"
+        task = scale.task(name, anatomy=anatomy, volumes=volumes, train=24 if volumes else None)
+        rows += ex.contest_rows(task, protocol, (CHAMPION, *RIVALS), sizes=CONTEST_SIZES, on_rows=say)
+    return [(ex.contest(rows, CHAMPION, RIVALS), protocol)]
 
 
-def run_volume_contest() -> Finding:
-    """The same in volumes, each trained once."""
-    rows = []
-    for anatomy in ("abdomen", "brain"):
-        rows += versus(phantom_task(anatomy, (32, 32, 32), 24), VOLUMES, ("drivenmorph", "voxelmorph"))
-    return contest(rows, "drivenmorph", ["voxelmorph"])
-
-
-def run_hippocampus_contest() -> Finding:
+def run_hippocampus_contest(scale: Scale) -> Outcome:
     """The same on real scans. Both networks learn from the labels of the training subjects, classical Demons cannot."""
-    plan = plan_for("hippocampus", "cpu")
-    train, test = (
-        datasets.load("hippocampus", split, shape=plan.shape, count=count)
-        for split, count in (("train", plan.train_pairs), ("test", plan.test_pairs))
-    )
-    task = Task("hippocampus", train, [test[i] for i in range(len(test))])
-    return contest(versus(task, SCANS, ("drivenmorph", "voxelmorph")), "drivenmorph", ["voxelmorph"])
+    protocol = scan_protocol(scale)
+    task = Task("hippocampus", *demo_pairs("hippocampus", scale))
+    rows = ex.contest_rows(task, protocol, (CHAMPION, *RIVALS), sizes=CONTEST_SIZES, on_rows=say)
+    return [(ex.contest(rows, CHAMPION, RIVALS), protocol)]
 
 
-def phantom_task(anatomy: str, shape: tuple[int, ...], count: int) -> Task:
-    """`count` training and 12 test pairs of one kind of phantom."""
-    train, test = (
-        [phantoms.make(anatomy, shape, seed) for seed in seeds] for seeds in (range(count), range(9000, 9012))
-    )
-    return Task(f"{anatomy}, {shape[0]}^{len(shape)}", train, test)
+def run_rman(scale: Scale) -> Outcome:
+    protocol = recursion_protocol(scale)
+    return [(ex.recursion_sweep(scale.task("large motion", motion=LARGE), protocol, on_rows=say), protocol)]
 
 
-def run_axis() -> Finding:
-    order = (2, 1, 0)  # of z, y, x; in 2-D this exchanges the two axes
-    original, permuted = task_of("original", SCALES), task_of("permuted", SCALES.permuted(order))
-    return axis_test(original, permuted, PROTOCOL, order=(1, 0))
+def run_segreg(scale: Scale) -> Outcome:
+    protocol, slides = region_protocol(scale), sliding_protocol(scale)
+    breathing = scale.task("breathing", motion=BREATHING)
+    labels, trained = ex.true_labels(breathing, protocol, on_rows=say)
+    quality = ex.quality_sweep(trained, breathing.test, seeds=protocol.seeds)
+    sliding = ex.sliding(scale.task("lung", anatomy="lung", train=24), slides, on_rows=say)
+    return [(labels, protocol), (quality, protocol), (sliding, slides)]
 
 
-def run_stability() -> Finding:
-    task = task_of("breathing", BREATHING)
-    return seed_stability([train_one(task, PROTOCOL, seed) for seed in PROTOCOL.seeds], task.test)
-
-
-def run_rman() -> list[Finding]:
-    def say(rows: list[dict]) -> None:
-        found = {key: rows[0][key] for key in ("attention", "trained", "seed")}
-        print(f"{found} Dice {[round(row['dice'], 3) for row in rows]}", flush=True)
-
-    return [recursion_sweep(task_of("large motion", LARGE), RECURSION, on_rows=say)]
-
-
-def run_segreg() -> list[Finding]:
-    def say(rows: list[dict]) -> None:
-        for row in rows:
-            print({key: value if isinstance(value, str) else round(value, 3) for key, value in row.items()}, flush=True)
-
-    breathing = task_of("breathing", BREATHING)
-    labels, trained = true_labels(breathing, REGIONS, on_rows=say)
-    quality = quality_sweep(trained, breathing.test, seeds=REGIONS.seeds)
-    train, test = ([phantoms.make("lung", SHAPE, s) for s in seeds] for seeds in (range(24), range(9000, 9012)))
-    return [labels, quality, sliding(Task("lung", train, test), SLIDING, on_rows=say)]
-
-
-def audit_demo(data: str) -> list[Finding]:
+def run_audit(data: str, scale: Scale) -> Outcome:
     """Train as the demo does, audit on its test pairs."""
     plan = plan_for(data, "cpu")
+    train, test = demo_pairs(data, scale)
+    training = replace(plan.training, steps=2) if scale.quick else plan.training
+    protocol = Protocol(training, seeds=(0,), sizes=plan.sizes)
+    model = ex.train_one(Task(data, train, test), protocol, 0)
+    return [(finding, protocol) for finding in ex.audit(model, test)]
+
+
+def demo_pairs(data: str, scale: Scale):
+    """Training and test pairs of the demo."""
+    plan = plan_for(data, "cpu")
+    shape = scale.volume if scale.quick and plan.shape else plan.shape
+    counts = (2, 2) if scale.quick else (plan.train_pairs, plan.test_pairs)
     train, test = (
-        datasets.load(data, split, shape=plan.shape, count=count)
-        for split, count in (("train", plan.train_pairs), ("test", plan.test_pairs))
+        datasets.load(data, split, shape=shape, count=count)
+        for split, count in zip(("train", "test"), counts, strict=True)
     )
-    torch.manual_seed(0)
-    model = build("shmoareg", **plan.sizes)
-    fit(model, train, plan.training)
-    return audit(model, [test[i] for i in range(len(test))])
+    return train, [test[i] for i in range(len(test))]
 
 
-EXPERIMENTS = {
+EXPERIMENTS: dict[str, Callable[[Scale], Outcome]] = {
     "ablation": run_ablation,
     "axis": run_axis,
-    "contest": run_flat_contest,
-    "contest_volumes": run_volume_contest,
+    "contest": lambda scale: run_contest(scale, volumes=False),
+    "contest_volumes": lambda scale: run_contest(scale, volumes=True),
     "contest_hippocampus": run_hippocampus_contest,
     "stability": run_stability,
     "kinds": run_kinds,
-    "abdomen": lambda: audit_demo("abdomen"),
-    "hippocampus": lambda: audit_demo("hippocampus"),
+    "abdomen": lambda scale: run_audit("abdomen", scale),
+    "hippocampus": lambda scale: run_audit("hippocampus", scale),
     "rman": run_rman,
     "segreg": run_segreg,
 }
-# One per finding, where it is not PROTOCOL
-PROTOCOLS = {
-    "contest": (FLAT,),
-    "contest_volumes": (VOLUMES,),
-    "contest_hippocampus": (SCANS,),
-    "rman": (RECURSION,),
-    "segreg": (REGIONS, REGIONS, SLIDING),
+NEEDS_SCANS = ("contest_hippocampus", "hippocampus")
+
+# Key that only rows of one kind of experiment hold -> their sentence.
+SENTENCES: dict[str, Callable[[list[dict]], str]] = {
+    "variant": ablation_sentence,
+    "extent": lambda rows: axis_sentence(rows, original="original", permuted="permuted", order=(1, 0)),
+    "method": lambda rows: contest_sentence(rows, CHAMPION, RIVALS),
+    "agreement": stability_sentence,
+    "recursions": lambda rows: " ".join(statements(rows).values()),
+    "labels": labels_sentence,
+    "way": quality_sentence,
+    "regularity": sliding_sentence,
 }
 
 
-def main(names: list[str]) -> None:
-    for name in names or EXPERIMENTS:
-        began = time.perf_counter()
-        found = EXPERIMENTS[name]()
-        record = {"machine": machine(torch.device("cpu")), "seconds": round(time.perf_counter() - began, 1)}
-        if isinstance(found, list):
-            record["findings"] = [asdict(finding) for finding in found]
-            if name in PROTOCOLS:
-                record |= {"shape": SHAPE, "protocols": [asdict(p) for p in PROTOCOLS[name]]}
+def say(rows: list[dict]) -> None:
+    """Rows as soon as they are known."""
+    for row in rows:
+        shown = {key: value for key, value in row.items() if key != "per_pair"}
+        print({key: round(value, 3) if isinstance(value, float) else value for key, value in shown.items()}, flush=True)
+
+
+def record_of(outcome: Outcome, seconds: float) -> dict:
+    """What a file holds: one finding at the top, several in a list."""
+    record = {"machine": machine(torch.device("cpu")), "seconds": round(seconds, 1)}
+    if len(outcome) == 1:
+        ((finding, protocol),) = outcome
+        return record | asdict(finding) | {"protocol": asdict(protocol)}
+    return record | {
+        "findings": [asdict(finding) for finding, _ in outcome],
+        "protocols": [asdict(protocol) for _, protocol in outcome],
+    }
+
+
+def judge(record: dict) -> dict:
+    """The same rows with the sentences that they allow today; audits keep theirs, whose rows lack single pairs."""
+    findings = record.get("findings", [record])
+    judged = []
+    for finding in findings:
+        kinds = [sentence for key, sentence in SENTENCES.items() if key in finding["rows"][0]]
+        judged.append(finding | ({"sentence": kinds[0](finding["rows"])} if kinds else {}))
+    return record | ({"findings": judged} if "findings" in record else judged[0])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*EXPERIMENTS, []], help="default: all")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--judge", action="store_true")
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    options = parser.parse_args(arguments)
+    if options.quick and options.out == FOLDER:
+        parser.error("--quick needs --out: its numbers mean nothing and must not replace recorded ones")
+    for name in options.names or EXPERIMENTS:
+        path = options.out / f"{name}.json"
+        if options.judge:
+            record = judge(json_of(path))
         else:
-            (protocol,) = PROTOCOLS.get(name, (PROTOCOL,))
-            record |= asdict(found) | {"protocol": asdict(protocol)}
-            record |= {"shape": SHAPE} if protocol is PROTOCOL else {}
-        write_json(FOLDER / f"{name}.json", record)
-        for finding in found if isinstance(found, list) else [found]:
-            print(f"{name}, {record['seconds']:.0f} s: {finding.sentence}", flush=True)
+            began = time.perf_counter()
+            outcome = EXPERIMENTS[name](QUICK if options.quick else FULL)
+            record = record_of(outcome, time.perf_counter() - began)
+        write_json_whole(path, record)
+        for finding in record.get("findings", [record]):
+            print(f"{name}, {record['seconds']:.0f} s: {finding['sentence']}", flush=True)
+
+
+def json_of(path: Path) -> dict:
+    """A recorded experiment."""
+
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import moereg
-from moereg.evaluation import Finding
+from moereg.experiments import Finding
 
 PLACE = Path("data") / "experiments"
 

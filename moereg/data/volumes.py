@@ -14,7 +14,6 @@ RAS negated), with shape `(X, Y, Z, 1, 3)` and intent 1007. With `A` the upper 3
     vector = diag(-1, -1, 1) A (u_i, u_j, u_k)
 """
 
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from nibabel.spatialimages import HeaderDataError
 from torch import Tensor
 
 from moereg.checks import check_field
+from moereg.files import whole
 
 LPS = np.diag([-1.0, -1.0, 1.0])  # RAS to LPS and back
 VECTOR_INTENT = 1007
@@ -185,7 +185,7 @@ def _rows(affine: np.ndarray) -> str:
 
 def _open(path: str | Path, *, vector: bool = False) -> nib.Nifti1Image:
     """A NIfTI file of three axes (or of a vector for each voxel), its header checked, its voxels not yet read."""
-    if not os.path.isfile(path):
+    if not Path(path).is_file():
         raise FileNotFoundError(f"{path} must be a NIfTI file, but there is no such file.")
     try:
         image = nib.load(path, mmap=False)
@@ -232,17 +232,12 @@ def _voxels(image: nib.Nifti1Image, path: str | Path, canonical: bool, dtype: ty
 
 
 def _write(path: str | Path, image: nib.Nifti1Image) -> None:
-    """Write beside the target, then rename: a file with this name is either whole or not there."""
+    """Write a NIfTI file, whole or not at all."""
     path = Path(path)
-    suffix = next((suffix for suffix in reversed(SUFFIXES) if path.name.endswith(suffix)), None)
-    if suffix is None:
+    if not path.name.endswith(SUFFIXES):
         raise ValueError(f"path must end in .nii or .nii.gz, got {path}.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}.")
     image.header.set_xyzt_units("mm")
-    temporary = path.with_name(f".{path.name[: -len(suffix)]}.{os.getpid()}{suffix}")
-    try:
-        nib.save(image, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as unfinished:
+        nib.save(image, unfinished)

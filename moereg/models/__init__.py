@@ -3,17 +3,21 @@
 from moereg.models.baselines import VoxelMorph, VoxelMorphSizes
 from moereg.models.drivenmorph import DrivenMorph, DrivenMorphSizes, DrivenRegistration, DrivenStep
 from moereg.models.registration import Registration
+from moereg.models.registry import MODELS, Entry, build, build_for
 from moereg.models.rman import RecursiveRegistration, RMAn, RMAnSizes
-from moereg.models.segmentation import Segmenter, fit_segmenter
+from moereg.models.segmentation import SMALL_BACKBONE, Segmenter
 from moereg.models.segreg import SegmentedRegistration, SegReg, SegRegSizes, seam_folds
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
-from moereg.models.storage import build, load_model, save_weights
+from moereg.models.storage import load_model, save_weights
 
 __all__ = [
+    "MODELS",
+    "SMALL_BACKBONE",
     "DrivenMorph",
     "DrivenMorphSizes",
     "DrivenRegistration",
     "DrivenStep",
+    "Entry",
     "RMAn",
     "RMAnSizes",
     "RecursiveRegistration",
@@ -27,7 +31,7 @@ __all__ = [
     "VoxelMorph",
     "VoxelMorphSizes",
     "build",
-    "fit_segmenter",
+    "build_for",
     "load_model",
     "save_weights",
     "seam_folds",

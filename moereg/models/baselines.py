@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from moereg.checks import check_fits_model, check_image, check_same_space
+from moereg.checks import check_pair
 from moereg.fields import sample
 from moereg.models.registration import Registration
 
@@ -33,7 +33,8 @@ class VoxelMorph(nn.Module):
     8; images are padded with their border values at the end of each axis and the field is cut back.
     """
 
-    divisor = 8
+    name = "voxelmorph"
+    divisor = 8  # what MONAI's U-Net needs of every axis
 
     def __init__(self, sizes: VoxelMorphSizes | None = None):
         super().__init__()
@@ -62,10 +63,7 @@ class VoxelMorph(nn.Module):
         self, moving: Float[Tensor, "batch channel *space"], fixed: Float[Tensor, "batch channel *space"]
     ) -> Registration:
         """Register moving to fixed."""
-        check_image("moving", moving)
-        check_image("fixed", fixed)
-        check_same_space("moving", moving, "fixed", fixed, channels=True)
-        check_fits_model("moving", moving, self.sizes.dims, self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
         space = moving.shape[2:]
         padding = [amount for size in reversed(space) for amount in (0, -size % self.divisor)]
         padded = [F.pad(image, padding, mode="replicate") if any(padding) else image for image in (moving, fixed)]

@@ -22,17 +22,17 @@ Both images pass the same weights, so swapping them turns every force around at 
 zero: there is no bias that could invent motion.
 """
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from moereg.checks import check_fits_model, check_image, check_positive, check_same_space
-from moereg.fields import sample, upsample_field
+from moereg.checks import check_pair, check_positive
+from moereg.fields import field_to_image, sample, upsample_field
 from moereg.filters import halve
-from moereg.models.registration import Registration
+from moereg.models.registration import Registration, Similarity
 from moereg.nn.attention import MultiHeadAttention, MutualAttention, Windows
 from moereg.nn.blocks import PyramidEncoder
 from moereg.nn.demons import NeuralDemonsLayer
@@ -86,11 +86,18 @@ class DrivenRegistration(Registration):
 
     driven: tuple[DrivenStep, ...] = ()
 
+    def loss_terms(
+        self, moving: Tensor, fixed: Tensor, similarity: Similarity, *, skip: Collection[str] = ()
+    ) -> dict[str, Float[Tensor, ""]]:
+        """As every registration, and "force": the deep supervision of forces."""
+        terms = super().loss_terms(moving, fixed, similarity, skip=skip)
+        return terms if "force" in skip else terms | {"force": self.force_loss(moving, fixed, similarity)}
+
     def force_loss(
         self,
         moving: Float[Tensor, "batch channel *space"],
         fixed: Float[Tensor, "batch channel *space"],
-        similarity: Callable,
+        similarity: Similarity,
     ) -> Float[Tensor, ""]:
         """Deep supervision: how far each force, unsmoothed, fails to align the images of its level; mean over rounds.
 
@@ -207,6 +214,8 @@ class DrivenMorph(nn.Module):
     `model.difference` and `model.deformation` are the two streams; assign another module to replace one.
     """
 
+    name = "drivenmorph"
+
     def __init__(self, sizes: DrivenMorphSizes | None = None):
         super().__init__()
         self.sizes = sizes = sizes or DrivenMorphSizes()
@@ -217,10 +226,7 @@ class DrivenMorph(nn.Module):
         self, moving: Float[Tensor, "batch channel *space"], fixed: Float[Tensor, "batch channel *space"]
     ) -> DrivenRegistration:
         """Register moving to fixed. Raises one sentence for NaN, wrong rank, integers, unequal shapes."""
-        check_image("moving", moving)
-        check_image("fixed", fixed)
-        check_same_space("moving", moving, "fixed", fixed, channels=True)
-        check_fits_model("moving", moving, self.sizes.dims, self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
         pyramid = [features.chunk(2) for features in self.difference.encode(torch.cat([moving, fixed]))]
         grids = [features.shape[2:] for features, _ in pyramid]
 
@@ -232,7 +238,8 @@ class DrivenMorph(nn.Module):
                 driven.append(self.deformation(level, *self.difference(level, fixed_features, warped), field))
                 field = driven[-1].displacement
             field = upsample_field(field, grids[level - 1]) if level else field
-        steps = tuple(self._to_image(step.displacement, step.level, grids, fixed.shape[2:]) for step in driven)
+        options = {"grids": grids, "image": fixed.shape[2:], "stem_stride": self.sizes.stem_stride}
+        steps = tuple(field_to_image(step.displacement, level=step.level, **options) for step in driven)
         return DrivenRegistration(steps[-1], self._pull(moving, steps[-1]), steps, driven=tuple(driven))
 
     @staticmethod
@@ -240,10 +247,3 @@ class DrivenMorph(nn.Module):
         """`sample`, but without its rounding where an item has not moved: equal images then give exactly zero."""
         moved = field.flatten(1).any(1).view(-1, *[1] * (field.ndim - 1))
         return torch.where(moved, sample(features, field), features)
-
-    def _to_image(self, field: Tensor, level: int, grids: list[torch.Size], shape: torch.Size) -> Tensor:
-        """Field of a level -> field on the image's grid, in the image's voxels."""
-        finer = [*([shape] if self.sizes.stem_stride == 2 else []), *grids[:level]]
-        for grid in reversed(finer):
-            field = upsample_field(field, grid)
-        return field

@@ -1,12 +1,16 @@
-"""What every model returns."""
+"""What every model returns, and what a training asks of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from moereg.nn.routing import Routing
+from moereg.regularity import diffusion
+
+Similarity = Callable[[Tensor, Tensor], Tensor]  # (warped, fixed) -> loss, lower is better
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,37 @@ class Registration:
     warped: Float[Tensor, "batch channel *space"]
     steps: tuple[Float[Tensor, "batch dims *space"], ...] = ()
     routing: dict[str, Routing] = field(default_factory=dict)
+
+    def loss_terms(
+        self,
+        moving: Float[Tensor, "batch channel *space"],
+        fixed: Float[Tensor, "batch channel *space"],
+        similarity: Similarity,
+        *,
+        skip: Collection[str] = (),
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The parts of a training's loss by name, unweighted, lower is better.
+
+        A model that has more to ask of its result adds a term here; `TrainingConfig` holds a weight of the same name.
+
+        Args:
+            moving, fixed: the images of `model(moving, fixed)`.
+            similarity: a loss of (warped, fixed).
+            skip: terms that are not wanted.
+
+        Returns:
+            "similarity", "smoothness", and where there are routed layers "balance" and "z", means over the layers.
+        """
+        terms = self.image_terms(moving, fixed, similarity)
+        if self.routing:
+            routings = self.routing.values()
+            terms["balance"] = torch.stack([routing.balance_loss() for routing in routings]).mean()
+            terms["z"] = torch.stack([routing.z_loss() for routing in routings]).mean()
+        return {name: term for name, term in terms.items() if name not in skip}
+
+    def image_terms(self, moving: Tensor, fixed: Tensor, similarity: Similarity) -> dict[str, Float[Tensor, ""]]:
+        """How alike the images became, and how rough the field is: "similarity" and "smoothness"."""
+        return {"similarity": similarity(self.warped, fixed), "smoothness": diffusion(self.displacement)}
 
 
 def labels_for(model: Callable, moving_labels: Tensor | None, fixed_labels: Tensor | None) -> dict[str, Tensor | None]:

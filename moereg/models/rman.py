@@ -30,10 +30,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from moereg.checks import check_choice, check_fits_model, check_image, check_positive, check_same_space
+from moereg.checks import check_choice, check_pair, check_positive
 from moereg.fields import identity_grid, sample, upsample, upsample_field
 from moereg.models.registration import Registration
-from moereg.nn.attention import MutualAttention, Windows, attend
+from moereg.nn.attention import MutualAttention, Windows, attention_at
 from moereg.nn.blocks import fast_layout
 from moereg.nn.shmoe import convolution
 
@@ -164,20 +164,10 @@ class Look:
             raise ValueError(f"token must lie on the grid {grid}, got {tuple(token)}.")
         own, other = (self.fixed, self.moving) if image == "fixed" else (self.moving, self.fixed)
         context = own if isinstance(self.layer, OwnAttention) else other
-        own, context = own[item : item + 1], context[item : item + 1]
-        windows = Windows.of(context, self.layer.window)
-        chosen = torch.zeros_like(own[:, :1])
-        chosen[(0, 0, *token)] = 1
-        window, place = windows.split(chosen)[..., 0].nonzero()[0].tolist()
-        tokens, keys = windows.split(own)[window, place], windows.split(context)
-        attention, valid = self.layer.attention, windows.valid(own.device)
-        queries = torch.einsum("c,ncd->nd", tokens, attention.query)[:, None]
-        keys = torch.einsum("sc,ncd->nsd", keys[window], attention.key)
-        mask = None if valid is None else valid[window][None, None]
-        found = attend(queries, keys, keys, mask)[1][:, 0]  # (heads, T)
-        everywhere = found.new_zeros(windows.split(chosen).shape[0], found.shape[1], len(found))
-        everywhere[window] = found.T
-        return windows.join(everywhere)[0]
+        attention, item = self.layer.attention, slice(item, item + 1)
+        return attention_at(
+            own[item], context[item], token, window=self.layer.window, query=attention.query, key=attention.key
+        )
 
 
 @dataclass(frozen=True)
@@ -223,6 +213,8 @@ class RMAn(nn.Module):
     K is free at every call; the parameters do not depend on it.
     """
 
+    name = "rman"
+
     def __init__(self, sizes: RMAnSizes | None = None):
         super().__init__()
         self.sizes = sizes = sizes or RMAnSizes()
@@ -256,10 +248,7 @@ class RMAn(nn.Module):
         Raises:
             ValueError, TypeError: one sentence for NaN, wrong rank, integers, unequal shapes, fewer than one recursion.
         """
-        check_image("moving", moving)
-        check_image("fixed", fixed)
-        check_same_space("moving", moving, "fixed", fixed, channels=True)
-        check_fits_model("moving", moving, self.sizes.dims, self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
         recursions = self.sizes.recursions if recursions is None else recursions
         check_positive("recursions", recursions, integer=True)
 

@@ -1,15 +1,17 @@
-"""Segmentation for SegReg: a UNet of MONAI that learns labels from labelled pairs. Nothing of it is written here."""
+"""Segmentation for SegReg: a UNet of MONAI that learns labels from labelled pairs. Nothing of it is written here.
+
+It is trained by `moereg.training.fit_segmenter`.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from moereg.checks import check_fits_model, check_image, check_positive
-from moereg.data.pairs import Pair
+from moereg.checks import check_fits_model, check_image
 
 # SHMoAReg for SegReg: every region passes it, and SegReg with twelve regions costs thirteen registrations.
 SMALL_BACKBONE = {"widths": (8, 16, 24), "decoder_widths": (8, 12, 16), "heads": 4}
@@ -66,49 +68,6 @@ class Segmenter(nn.Module):
         return torch.tensor(self.labels, device=image.device)[self(image).argmax(1, keepdim=True)]
 
 
-def fit_segmenter(
-    segmenter: Segmenter,
-    pairs: Sequence[Pair],
-    *,
-    steps: int = 200,
-    learning_rate: float = 1e-2,
-    seed: int = 0,
-    progress: bool = False,
-) -> list[float]:
-    """Train in place on both images of random pairs: cross-entropy plus soft Dice. Returns the loss of every step.
-
-    Labels that the segmenter does not know count as background.
-
-    Raises:
-        ValueError: no pairs, a pair without labels, fewer than one step.
-    """
-    from monai.losses import DiceCELoss
-
-    check_positive("steps", steps, integer=True)
-    if len(pairs) == 0:
-        raise ValueError("pairs must hold at least one pair, got none.")
-    device = next(segmenter.parameters()).device
-    criterion = DiceCELoss(to_onehot_y=True, softmax=True)
-    optimiser = torch.optim.Adam(segmenter.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    order = torch.Generator().manual_seed(seed)
-    segmenter.train()
-    losses = []
-    for _ in tqdm(range(steps), desc="segment", disable=not progress):
-        pair = pairs[int(torch.randint(len(pairs), (), generator=order))].to(device)
-        if pair.moving_labels is None or pair.fixed_labels is None:
-            raise ValueError(f"pairs must all have labels to learn from, got {pair.name or 'a pair'} without.")
-        logits = segmenter(torch.stack([pair.moving, pair.fixed]))
-        loss = criterion(logits, classes(torch.stack([pair.moving_labels, pair.fixed_labels]), segmenter.labels))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    segmenter.eval()
-    return losses
-
-
 def classes(labels: Int[Tensor, "batch 1 *space"], known: Sequence[int]) -> Int[Tensor, "batch 1 *space"]:
     """Place of every label in `known`; 0, the background, for those that are not there."""
     values = torch.tensor(known, device=labels.device)
@@ -116,7 +75,7 @@ def classes(labels: Int[Tensor, "batch 1 *space"], known: Sequence[int]) -> Int[
     return torch.where(values[place] == labels, place, 0)
 
 
-def segmented_sizes(pairs: Sequence[Pair], *, look_at: int = 20) -> dict:
+def segmented_sizes(pairs: Sequence[Any], *, look_at: int = 20) -> dict:
     """Sizes of a SegReg that makes its own segmentation: a small SHMoAReg, and the labels of the first pairs.
 
     Raises:

@@ -30,10 +30,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from moereg.checks import check_fits_model, check_image, check_same_space
+from moereg.checks import check_pair, check_same_space
 from moereg.fields import jacobian_determinant, sample
 from moereg.filters import smooth, smoothing_matrices
-from moereg.models.registration import Registration
+from moereg.models.registration import Registration, Similarity
 from moereg.models.segmentation import Segmenter
 
 RIM = 2  # voxels around its region in which a partial field is kept smooth as well
@@ -79,11 +79,16 @@ class SegmentedRegistration(Registration):
     outside: float = 0.0
     rim: int = RIM
 
+    def image_terms(self, moving: Tensor, fixed: Tensor, similarity: Similarity) -> dict[str, Float[Tensor, ""]]:
+        """ "similarity" and "smoothness", each summed over regions."""
+        alike, rough = self.regional_loss(moving, fixed, similarity)
+        return {"similarity": alike, "smoothness": rough}
+
     def regional_loss(
         self,
         moving: Float[Tensor, "batch channel *space"],
         fixed: Float[Tensor, "batch channel *space"],
-        similarity: Callable,
+        similarity: Similarity,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Similarity and smoothness, each added over regions and averaged over pairs.
 
@@ -124,7 +129,14 @@ class SegReg(nn.Module):
         sizes: of everything; defaults if not given.
         backbone: any module with `model(moving, fixed) -> Registration`, instead of the one that `sizes` names.
         segmenter: instead of the one that `sizes` names.
+        build: makes the backbone that `sizes` names, `build(name, **its_sizes)`. `moereg.models.build("segreg", ...)`
+            hands over its own.
+
+    Raises:
+        ValueError: neither a backbone nor `build`.
     """
+
+    name = "segreg"
 
     def __init__(
         self,
@@ -132,18 +144,17 @@ class SegReg(nn.Module):
         *,
         backbone: nn.Module | None = None,
         segmenter: Segmenter | None = None,
+        build: Callable[..., nn.Module] | None = None,
     ):
         super().__init__()
-        # The table of models holds this one, so it is looked up when a model is made.
-        from moereg.models.storage import MODELS, build
-
         sizes = sizes or SegRegSizes()
+        if backbone is None and build is None:
+            raise ValueError('backbone must be given, or the model made by models.build("segreg", ...), got neither.')
         if backbone is None:
             options = sizes.backbone_sizes | {"dims": sizes.dims, "image_channels": sizes.image_channels}
             backbone = build(sizes.backbone, **options)
         else:
-            names = {model: name for name, (model, _) in MODELS.items()}
-            name = names.get(type(backbone), "own")
+            name = getattr(backbone, "name", "own")
             inner = {} if name == "own" else dict(vars(backbone.sizes))
             sizes = replace(sizes, backbone=name, backbone_sizes=inner)
         if segmenter is not None:
@@ -176,10 +187,7 @@ class SegReg(nn.Module):
             ValueError, TypeError: one sentence for what other models refuse, label maps of another shape or kind, one
                 label map without the other, and none at all where there is no segmenter.
         """
-        check_image("moving", moving)
-        check_image("fixed", fixed)
-        check_same_space("moving", moving, "fixed", fixed, channels=True)
-        check_fits_model("moving", moving, self.sizes.dims, self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
         moving_labels, fixed_labels = self._labels(moving, fixed, moving_labels, fixed_labels)
         moving_regions, fixed_regions = (group_labels(lab, self.sizes.groups) for lab in (moving_labels, fixed_labels))
 

@@ -23,12 +23,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from moereg.checks import check_choice, check_fits_model, check_image, check_same_space
-from moereg.fields import sample, upsample, upsample_field
+from moereg.checks import check_choice, check_pair
+from moereg.fields import field_to_image, sample, upsample, upsample_field
 from moereg.models.registration import Registration
 from moereg.nn.blocks import ConvolutionBlock, MoABlock, PyramidEncoder, fast_layout
 from moereg.nn.moa import MixtureOfAttentionHeads
-from moereg.nn.routing import Routing
+from moereg.nn.routing import Routing, Site
 from moereg.nn.shmoe import OwnedExpertsMoE, SpatialHeterogeneousMoE
 
 
@@ -78,6 +78,8 @@ class SHMoAReg(nn.Module):
     The batch of an encoder routing is twice the model's: moving images first, then fixed ones.
     """
 
+    name = "shmoareg"
+
     def __init__(self, sizes: SHMoARegSizes | None = None):
         super().__init__()
         self.sizes = sizes = sizes or SHMoARegSizes()
@@ -103,28 +105,35 @@ class SHMoAReg(nn.Module):
                 kind=sizes.expert_kind,
                 gate=sizes.gate,
                 routers=sizes.routers,
+                site=Site(f"decoder.{level}.shmoe", "decoder", sizes.stem_stride * 2**level),
             )
-            for hidden in sizes.decoder_widths
+            for level, hidden in enumerate(sizes.decoder_widths)
         )
 
     def forward(
         self, moving: Float[Tensor, "batch channel *space"], fixed: Float[Tensor, "batch channel *space"]
     ) -> Registration:
         """Register moving to fixed. Raises one sentence for NaN, wrong rank, integers, unequal shapes."""
-        check_image("moving", moving)
-        check_image("fixed", fixed)
-        check_same_space("moving", moving, "fixed", fixed, channels=True)
-        check_fits_model("moving", moving, self.sizes.dims, self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
         pyramid, routing = self.encode(torch.cat([moving, fixed]))
         moving_levels, fixed_levels = zip(*(features.chunk(2) for features in pyramid), strict=True)
 
+        grids = [features.shape[2:] for features in fixed_levels]
         displacement, hidden, steps = None, None, []
         for level in reversed(range(len(pyramid))):
             displacement, hidden, routed = self.decode(
                 level, moving_levels[level], fixed_levels[level], displacement, hidden
             )
-            routing[f"decoder.{level}.shmoe"] = routed
-            steps.append(self._to_image(displacement, level, [f.shape[2:] for f in fixed_levels], fixed.shape[2:]))
+            routing[routed.name] = routed
+            steps.append(
+                field_to_image(
+                    displacement,
+                    level=level,
+                    grids=grids,
+                    image=fixed.shape[2:],
+                    stem_stride=self.sizes.stem_stride,
+                )
+            )
         return Registration(steps[-1], sample(moving, steps[-1]), tuple(steps), routing)
 
     def encode(self, images: Float[Tensor, "batch channel *space"]) -> tuple[list[Tensor], dict[str, Routing]]:
@@ -135,7 +144,8 @@ class SHMoAReg(nn.Module):
                 features = block(fast_layout(features))
             if str(level) in self.attention:
                 context = features.roll(len(features) // 2, 0) if self.sizes.context == "cross" else None
-                features, routing[f"encoder.{level}.moa"] = self.attention[str(level)](features, context)
+                features, routed = self.attention[str(level)](features, context)
+                routing[routed.name] = routed
             pyramid.append(features)
         return pyramid, routing
 
@@ -153,15 +163,14 @@ class SHMoAReg(nn.Module):
         displacement = residual if so_far is None else residual + sample(so_far, residual)
         return displacement, hidden, routing
 
-    def _to_image(self, displacement: Tensor, level: int, grids: list[torch.Size], shape: torch.Size) -> Tensor:
-        """Field of a level -> field on the image's grid, in the image's voxels."""
-        finer = [*([shape] if self.sizes.stem_stride == 2 else []), *grids[:level]]
-        for grid in reversed(finer):
-            displacement = upsample_field(displacement, grid)
-        return displacement
-
     def _moa(self, level: int) -> MixtureOfAttentionHeads:
         s = self.sizes
         return MixtureOfAttentionHeads(
-            s.widths[level], heads=s.heads, k=s.active_heads, head_dim=s.head_dim, window=s.window, gate=s.head_gate
+            s.widths[level],
+            heads=s.heads,
+            k=s.active_heads,
+            head_dim=s.head_dim,
+            window=s.window,
+            gate=s.head_gate,
+            site=Site(f"encoder.{level}.moa", "encoder", s.stem_stride * 2**level),
         )

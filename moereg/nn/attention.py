@@ -132,6 +132,33 @@ class Windows:
         return self.split(inside)[..., 0] > 0
 
 
+@torch.no_grad()
+def attention_at(
+    features: Float[Tensor, "1 c *space"],
+    context: Float[Tensor, "1 c *space"],
+    voxel: tuple[int, ...],
+    *,
+    window: int,
+    query: Float[Tensor, "head c d"],
+    key: Float[Tensor, "head c d"],
+) -> Float[Tensor, "head *space"]:
+    """Where each head of one voxel of `features` looks in `context`: weights on the whole map, zero outside its window.
+
+    What fused attention never stores, computed for one token when it is asked for.
+    """
+    windows = Windows.of(features, window)
+    here = torch.zeros_like(features[:, :1])
+    here[(0, 0, *voxel)] = 1
+    m, t = windows.split(here)[..., 0].nonzero()[0].tolist()
+    queries = torch.einsum("c,ncd->nd", windows.split(features)[m, t], query)[:, None]
+    keys = torch.einsum("sc,ncd->nsd", windows.split(context)[m], key)
+    valid = windows.valid(features.device)
+    weights = attend(queries, keys, keys, None if valid is None else valid[m][None, None])[1][:, 0]  # (N, T)
+    everywhere = weights.new_zeros(windows.split(here).shape[0], weights.shape[1], len(weights))
+    everywhere[m] = weights.T
+    return windows.join(everywhere)[0]
+
+
 def _product(numbers: tuple[int, ...]) -> int:
     return torch.Size(numbers).numel()
 

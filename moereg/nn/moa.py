@@ -26,9 +26,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from moereg.checks import check_choice
-from moereg.nn.attention import Windows, attend
+from moereg.nn.attention import Windows, attention_at
 from moereg.nn.dispatch import Assignment, from_experts, to_experts
-from moereg.nn.routing import Router, Routing
+from moereg.nn.routing import Router, Routing, Site
 
 COMPUTE = ("dense", "sparse")
 
@@ -44,6 +44,7 @@ class MixtureOfAttentionHeads(nn.Module):
         compute: "dense" evaluates every head and multiplies with the gates, zeros included: clear. "sparse" evaluates
             the chosen heads only, tokens sorted by head. Equal value and gradient.
         noise: noisy routing while training.
+        site: where the layer sits in its network (see `moereg.nn.routing.Site`).
     """
 
     def __init__(
@@ -57,12 +58,13 @@ class MixtureOfAttentionHeads(nn.Module):
         gate: str = "stopped",
         compute: str = "sparse",
         noise: bool = False,
+        site: Site = Site(),
     ):
         super().__init__()
         check_choice("compute", compute, COMPUTE)
         self.window, self.compute = window, compute
         names = tuple(f"head {i}" for i in range(heads))
-        self.router = Router(channels, names, k=k, gate=gate, noise=noise)
+        self.router = Router(channels, names, k=k, gate=gate, noise=noise, site=site)
         scale = channels**-0.5
         self.query = nn.Parameter(torch.randn(heads, channels, head_dim) * scale)
         self.key = nn.Parameter(torch.randn(channels, head_dim) * scale)
@@ -120,15 +122,7 @@ class MixtureOfAttentionHeads(nn.Module):
         context: Float[Tensor, "batch c *space"] | None = None,
     ) -> Float[Tensor, "head *space"]:
         """Where each head of one voxel of the first item looks: weights on the whole map, zero outside its window."""
-        windows = Windows.of(features[:1], self.window)
-        place = torch.zeros_like(features[:1, :1])
-        place[(0, 0, *voxel)] = 1
-        m, t = windows.split(place)[..., 0].nonzero()[0].tolist()
-        source = windows.split(features[:1] if context is None else context[:1])[m]
-        token = windows.split(features[:1])[m, t]
-        valid = windows.valid(features.device)
-        queries = torch.einsum("c,ncd->nd", token, self.query)
-        weights = attend(queries, source @ self.key, source @ self.value, None if valid is None else valid[m, None])[1]
-        whole = features.new_zeros(torch.Size(windows.counts).numel(), weights.shape[1], weights.shape[0])
-        whole[m] = weights.T
-        return windows.join(whole)[0]
+        source = features if context is None else context
+        return attention_at(
+            features[:1], source[:1], voxel, window=self.window, query=self.query, key=self.key.expand_as(self.query)
+        )

@@ -33,6 +33,15 @@ GATES = ("raw", "renormalised", "stopped", "topk_softmax", "soft", "uniform")
 
 
 @dataclass(frozen=True)
+class Site:
+    """Where in a network a routed layer sits. A layer used by itself has the default."""
+
+    name: str = ""  # key of its routing in `Registration.routing`
+    role: str = ""  # "encoder" or "decoder"
+    stride: int = 1  # voxels of the image from one voxel of its grid to the next; its voxel i sits on voxel stride * i
+
+
+@dataclass(frozen=True)
 class Routing:
     """What one layer decided. All maps live on the layer's own grid.
 
@@ -47,6 +56,22 @@ class Routing:
     routers: tuple[str, ...]  # names, "z" "y" "x" or "token"
     # What each expert would have added to the result of each direction, where experts' shares are numbers that add up.
     proposals: Float[Tensor, "batch direction expert *space"] | None = None
+    site: Site = Site()
+
+    @property
+    def name(self) -> str:
+        """Of the layer, as in `Registration.routing`."""
+        return self.site.name
+
+    @property
+    def role(self) -> str:
+        """ "encoder" or "decoder"; empty for a layer outside of a network."""
+        return self.site.role
+
+    @property
+    def stride(self) -> int:
+        """Voxels of the image from one voxel of the layer's grid to the next."""
+        return self.site.stride
 
     @property
     def probabilities(self) -> Float[Tensor, "batch router expert *space"]:
@@ -142,6 +167,7 @@ class Router(nn.Module):
         gate: rule for the weights, a row of the table above.
         routers: names of the R independent decisions.
         noise: add `normal * (softplus(h W_n) + 0.01)` to the logits while training (noisy top-k, Shazeer et al. 2017).
+        site: where the layer sits in its network; every `Routing` carries it.
     """
 
     def __init__(
@@ -153,6 +179,7 @@ class Router(nn.Module):
         gate: str = "stopped",
         routers: tuple[str, ...] = ("token",),
         noise: bool = False,
+        site: Site = Site(),
     ):
         super().__init__()
         check_choice("gate", gate, GATES)
@@ -160,7 +187,7 @@ class Router(nn.Module):
             raise ValueError(f"k must be between 1 and the number of experts ({len(experts)}), got {k}.")
         self.experts, self.routers = tuple(experts), tuple(routers)
         self.k = len(experts) if gate in ("soft", "uniform") else k
-        self.gate = gate
+        self.gate, self.site = gate, site
         outputs = len(routers) * len(experts)
         self.weight = nn.Parameter(torch.randn(outputs, channels) * 0.1 / math.sqrt(channels))
         self.noise_weight = nn.Parameter(torch.zeros(outputs, channels)) if noise else None
@@ -175,7 +202,7 @@ class Router(nn.Module):
             normal = torch.randn(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
             logits = logits + normal * spread
         gates, indices = choose(logits, self.k, self.gate)
-        return Routing(logits, gates, indices, self.experts, self.routers)
+        return Routing(logits, gates, indices, self.experts, self.routers, site=self.site)
 
     def _linear(self, weight: Tensor, features: Tensor) -> Tensor:
         """`(B, C, *S) -> (B, R, N, *S)`"""

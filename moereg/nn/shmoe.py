@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from moereg.checks import check_choice
-from moereg.nn.routing import Router, Routing
+from moereg.nn.routing import Router, Routing, Site
 
 EXPERT_KINDS = ("full", "nested", "separable")
 DIRECTIONS = {2: ("y", "x"), 3: ("z", "y", "x")}
@@ -141,6 +141,7 @@ class SpatialHeterogeneousMoE(nn.Module):
         kind: "full", "nested" or "separable" experts (see `ConvolutionExperts`).
         gate: rule for the gates (see `moereg.nn.routing`).
         routers: "directions" routes each direction by itself; "joint" takes one decision for all, for comparison.
+        site: where the layer sits in its network (see `moereg.nn.routing.Site`).
     """
 
     def __init__(
@@ -154,6 +155,7 @@ class SpatialHeterogeneousMoE(nn.Module):
         kind: str = "nested",
         gate: str = "stopped",
         routers: str = "directions",
+        site: Site = Site(),
     ):
         super().__init__()
         check_choice("routers", routers, ("directions", "joint"))
@@ -161,7 +163,7 @@ class SpatialHeterogeneousMoE(nn.Module):
         out_channels = out_channels or channels
         self.experts = ConvolutionExperts(channels, out_channels, dims=dims, kernel_sizes=kernel_sizes, kind=kind)
         names = DIRECTIONS[dims] if routers == "directions" else ("all",)
-        self.router = Router(channels, self.experts.names, k=k, gate=gate, routers=names)
+        self.router = Router(channels, self.experts.names, k=k, gate=gate, routers=names, site=site)
         # Small, so that an untrained layer moves nothing far.
         self.readout = nn.Parameter(torch.randn(dims, out_channels) * 0.01)
 

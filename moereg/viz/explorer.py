@@ -13,7 +13,7 @@ import traitlets
 from torch import nn
 
 from moereg.data.pairs import Pair
-from moereg.nn.intervene import find_routers, rerouted
+from moereg.nn.observe import find_routers, rerouted
 from moereg.nn.shmoe import DIRECTIONS
 from moereg.viz.payload import explorer_payload
 from moereg.viz.steps import router_steps
@@ -79,7 +79,6 @@ class Explorer(_View):
         # Set before the traits are checked: the validators read them.
         self._model, self._pair, self._options, self._as_trained = model, pair, options, payload
         self._layers = {layer["name"]: layer for layer in payload["layers"]}
-        self._routers = None
         super().__init__(view="explorer", payload=_as_bytes(payload), **(start | traits))
         self.on_msg(self._answer)
         self.observe(self._run_again, ["k", "without", "temperature"])
@@ -140,17 +139,12 @@ class Explorer(_View):
         if not without and not self.k and self.temperature == 1:
             self.payload = _as_bytes(self._as_trained)
             return
-        if self._routers is None:
-            device = next(self._model.parameters()).device
-            self._routers = find_routers(
-                self._model, self._pair.moving[None].to(device), self._pair.fixed[None].to(device)
-            )
         indices = {
             name: tuple(self._layers[name]["experts"].index(expert) for expert in experts)
             for name, experts in without.items()
         }
         try:
-            with rerouted(self._routers, without=indices, k=self.k, temperature=self.temperature):
+            with rerouted(find_routers(self._model), without=indices, k=self.k, temperature=self.temperature):
                 payload = explorer_payload(self._model, self._pair, knockouts=False, poster=False, **self._options)
         except BaseException:
             self.send({"failed": True})

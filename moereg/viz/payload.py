@@ -1,23 +1,11 @@
 """Everything the explorer shows of one registered pair, packed for a web page.
 
-A payload is a plain dict that `json.dumps` takes. Numbers are small and readable; maps are entries such as
-
-    {"offset": 0, "shape": [3, 48, 48, 48], "bits": 16, "axes": 3, "zero": -7.5, "precision": 0.01}
-
-that point into one block of bytes (`payload["data"]`, gzip in base64). A map is stored as whole numbers,
-
-    code = round((value - zero) / precision)        8 or 16 bits, whichever holds the range
-
-then as differences along the last `axes` axes, one after the other, low bytes before high bytes: smooth maps, as these
-are, shrink to a fraction. How many axes is tried out for each map, noise is best left alone.
-The value read back is within half a `precision` of the true one. `explorer.mjs` undoes this in its first section.
+A payload is a plain dict that `json.dumps` takes. Numbers are small and readable; maps are entries that point into one
+block of bytes, `payload["data"]` (see `moereg.viz.packing`).
 """
 
 import base64
-import gzip
 import io
-import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,77 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from moereg.data.pairs import Pair
-from moereg.evaluation import dice, endpoint_error
 from moereg.fields import warp_labels
+from moereg.metrics import dice, endpoint_error
 from moereg.models.registration import Registration
-from moereg.nn.attention import Windows
-from moereg.nn.intervene import LEFT_OUT, find_routers, rerouted
-from moereg.nn.moa import MixtureOfAttentionHeads
-from moereg.nn.routing import Routing
+from moereg.nn.observe import Observation, find_routers, observe, rerouted
 from moereg.nn.shmoe import DIRECTIONS
 from moereg.regularity import fold_fraction
-from moereg.viz.palette import expert_colours
+from moereg.viz.layers import VOXELS, layer_entry, ordered, per_track, stacked, thinning, tracks_of
+from moereg.viz.packing import Packer
 from moereg.viz.snapshots import on_device
 
-VOXELS = 1 / 100  # precision of displacements
-COARSE = 1 / 40  # of the differences that knock-outs and training steps make
-NATS = 1 / 40  # of logits
-SHARE = 1 / 250  # of gates
-FEATURE = 1 / 16  # of queries and keys
-LEVEL = 6  # of gzip; 9 saves one percent and takes seconds
-
-
-class Packer:
-    """Collects maps into one block of bytes."""
-
-    def __init__(self):
-        self._chunks, self._size = [], 0
-
-    def add(self, values: Tensor | np.ndarray, *, precision: float) -> dict:
-        """Append one map and return its entry."""
-        values = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
-        zero, top = float(values.min()), float(values.max())
-        precision = max(precision, (top - zero) / 65535)
-        codes = np.rint((values - zero) / precision).astype(np.uint16)
-        bits = 8 if codes.max() < 256 else 16
-        chunks = [_differences(codes, bits, axes) for axes in range(min(3, codes.ndim) + 1)]
-        axes = min(range(len(chunks)), key=lambda n: len(zlib.compress(chunks[n], 1)))
-        chunk = chunks[axes]
-        entry = {
-            "offset": self._size,
-            "shape": list(values.shape),
-            "bits": bits,
-            "axes": axes,
-            "zero": zero,
-            "precision": precision,
-        }
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-        return entry
-
-    def close(self) -> str:
-        """The block, gzip in base64."""
-        return base64.b64encode(gzip.compress(b"".join(self._chunks), LEVEL, mtime=0)).decode()
-
-
-def _differences(codes: np.ndarray, bits: int, axes: int) -> bytes:
-    for axis in range(1, axes + 1):
-        codes = np.diff(codes, axis=-axis, prepend=np.uint16(0)).astype(np.uint16)
-    low = (codes & 255).astype(np.uint8).tobytes()
-    return low if bits == 8 else low + (codes >> 8).astype(np.uint8).tobytes()
-
-
-def unpack(payload: dict, entry: dict) -> np.ndarray:
-    """Read one map back, as the page does. For tests and for Python readers of a payload."""
-    block = gzip.decompress(base64.b64decode(payload["data"]))
-    size = int(np.prod(entry["shape"]))
-    raw = np.frombuffer(block, np.uint8, size * entry["bits"] // 8, entry["offset"]).astype(np.uint16)
-    codes = (raw[:size] + (raw[size:] << 8 if entry["bits"] == 16 else 0)).reshape(entry["shape"])
-    for axis in range(1, entry["axes"] + 1):
-        codes = np.cumsum(codes, axis=-axis, dtype=np.uint16)
-    if entry["bits"] == 8:
-        codes &= 255
-    return entry["zero"] + codes * entry["precision"]
+COARSE = 1 / 40  # precision of the differences that knock-outs and training steps make
 
 
 @dataclass(frozen=True)
@@ -141,18 +69,13 @@ def explorer_payload(
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         pair = pair.to(device)
         moving, fixed = pair.moving[None], pair.fixed[None]
-        attention_inputs: dict[int, tuple] = {}
-        with _watch_attention(model, attention_inputs):
+        with observe(model) as seen:
             result = model(moving, fixed)
         variants = _knockouts(model, moving, fixed, result) if knockouts else []
         return pack_result(
             pair,
             result,
-            attention={
-                name: attention_inputs[id(r.logits)]
-                for name, r in result.routing.items()
-                if id(r.logits) in attention_inputs
-            },
+            observed=seen,
             knockouts=variants,
             snapshots=snapshots,
             history=history,
@@ -168,7 +91,7 @@ def pack_result(
     pair: Pair,
     result: Registration,
     *,
-    attention: dict[str, tuple[MixtureOfAttentionHeads, Tensor, Tensor | None]] | None = None,
+    observed: dict[str, Observation] | None = None,
     knockouts: Sequence[tuple[str, int, Registration]] = (),
     snapshots: Sequence[tuple[int, Registration]] = (),
     history: dict | None = None,
@@ -179,7 +102,7 @@ def pack_result(
     """Pack a registration that is already there. `explorer_payload` calls this; so does whoever has no model.
 
     Args:
-        attention: layer name -> (module, features, context) as the layer saw them.
+        observed: layer name -> what it saw (see `moereg.nn.observe`); without it attention is not shown.
         knockouts: (layer name, index of the expert left out, result without it).
     """
     level, pack = DETAILS[detail], Packer()
@@ -198,8 +121,8 @@ def pack_result(
         "displacement": pack.add(result.displacement[0], precision=VOXELS),
         "metrics": metrics(pair, result.displacement),
         "layers": [
-            _layer(pack, name, routing, shape, (attention or {}).get(name), level.routing)
-            for name, routing in _ordered(result.routing)
+            layer_entry(pack, name, routing, (observed or {}).get(name), most=level.routing)
+            for name, routing in ordered(result.routing)
         ],
         "steps": [_coarse_field(pack, field - result.displacement, level.knockout) for field in result.steps[:-1]],
         "knockouts": [
@@ -256,101 +179,18 @@ def _labels(pack: Packer, pair: Pair) -> dict[str, dict] | None:
     }
 
 
-def _ordered(routing: dict[str, Routing]) -> list[tuple[str, Routing]]:
-    # Decoder first, finest level first: the map a reader sees at once is the one with the most detail.
-    return sorted(routing.items(), key=lambda item: (not item[0].startswith("decoder"), item[0]))
-
-
-def _layer(pack: Packer, name: str, routing: Routing, shape: tuple[int, ...], attention, most: int) -> dict:
-    grid = routing.gates.shape[3:]
-    every = _every(grid, most)
-    keep = (..., *(slice(None, None, every) for _ in grid))
-    tracks, order = _tracks(routing)
-    gates = routing.gates.gather(2, routing.indices)
-    left_out = (routing.logits <= LEFT_OUT).flatten(3).all(3).all(0).all(0)
-    logits = routing.logits.masked_fill(
-        routing.logits <= LEFT_OUT, float(routing.logits[routing.logits > LEFT_OUT].min())
-    )
-    entry = {
-        "name": name,
-        "kind": name.rsplit(".", 1)[-1],
-        "experts": list(routing.experts),
-        "colours": expert_colours(routing.experts),
-        "kernels": [_kernel(expert) for expert in routing.experts],
-        "tracks": tracks,
-        "k": routing.indices.shape[2],
-        "grid": list(grid),
-        "stride": [_stride(whole, part) for whole, part in zip(shape, grid, strict=True)],
-        "every": every,
-        "left_out": left_out.nonzero().flatten().tolist(),
-        "logits": pack.add(_flat(logits, order)[keep], precision=NATS),
-        "indices": pack.add(_flat(routing.indices, order)[keep], precision=1),
-        "gates": pack.add(_flat(gates, order)[keep], precision=SHARE),
-        "load": _per_track(routing, order, "load"),
-        "importance": _per_track(routing, order, "importance"),
-        "entropy": [float(v) for v in _flat(routing.entropy(), order).flatten(1).mean(1)],
-    }
-    if routing.proposals is not None:
-        entry["proposals"] = pack.add(routing.proposals[0][keep], precision=VOXELS)
-    if attention is not None:
-        entry["attention"] = _attention(pack, routing, *attention)
-    return entry
-
-
-def _tracks(routing: Routing) -> tuple[list[str], list[tuple[int, int]]]:
-    """Names of a layer's maps, and (batch item, router) of each.
-
-    An encoder that sees both images has a batch of two, moving first; its maps are told apart by the image.
-    """
-    if routing.gates.shape[0] == 1:
-        return list(routing.routers), [(0, r) for r in range(len(routing.routers))]
-    several = len(routing.routers) > 1
-    names = [f"{image} {router}" if several else image for image in ("fixed", "moving") for router in routing.routers]
-    return names, [(item, r) for item in (1, 0) for r in range(len(routing.routers))]
-
-
-def _flat(values: Tensor, order: list[tuple[int, int]]) -> Tensor:
-    """`(B, R, ...) -> (track, ...)`"""
-    return torch.stack([values[item, router] for item, router in order])
-
-
-def _per_track(routing: Routing, order: list[tuple[int, int]], what: str) -> list[list[float]]:
-    rows = []
-    for item, router in order:
-        one = slice(item, item + 1), slice(router, router + 1)
-        part = Routing(routing.logits[one], routing.gates[one], routing.indices[one], routing.experts, ("",))
-        rows.append([round(float(v), 4) for v in getattr(part, what)()[0]])
-    return rows
-
-
-def _attention(pack: Packer, routing: Routing, moa: MixtureOfAttentionHeads, features: Tensor, context) -> dict:
-    """Queries of the chosen heads and keys of every token: the page computes `softmax(q k / sqrt(d))` from them."""
-    source = features if context is None else context
-    windows = Windows.of(features, moa.window)
-    queries = torch.einsum("bc...,ncd->bnd...", features, moa.query)  # (B, N, d, *S)
-    chosen = routing.indices[:, 0].unsqueeze(2).expand(-1, -1, queries.shape[2], *queries.shape[3:])
-    keys = torch.einsum("bc...,cd->bd...", source, moa.key)
-    order = [1, 0] if len(features) == 2 else [0]
-    return {
-        "window": list(windows.size),
-        "cross": context is not None,
-        "queries": pack.add(queries.gather(1, chosen)[order], precision=FEATURE),  # (image, k, d, *grid)
-        "keys": pack.add(keys[order], precision=FEATURE),  # (image, d, *grid)
-    }
-
-
 def _snapshot(pack: Packer, step: int, kept: Registration, result: Registration, pair: Pair, level: Detail) -> dict:
     layers = {}
     for name, routing in kept.routing.items():
         routing = on_device(routing, result.displacement.device)
-        order = _tracks(routing)[1]
+        order = tracks_of(routing)[1]
         grid = routing.gates.shape[3:]
-        every = _every(grid, level.snapshot)
+        every = thinning(grid, level.snapshot)
         keep = (..., *(slice(None, None, every) for _ in grid))
         layers[name] = {
             "every": every,
-            "first": pack.add(_flat(routing.first(), order)[keep], precision=1),
-            "load": _per_track(routing, order, "load"),
+            "first": pack.add(stacked(routing.first(), order)[keep], precision=1),
+            "load": per_track(routing, order, "load"),
         }
     field = kept.displacement.to(result.displacement.device)
     return {
@@ -393,60 +233,21 @@ def _plane(displacement: Tensor) -> int:
 
 def _coarse_field(pack: Packer, field: Tensor, most: int) -> dict:
     """A smooth field at every n-th voxel, values still in voxels of the image."""
-    every = _every(field.shape[2:], most)
+    every = thinning(field.shape[2:], most)
     keep = (0, slice(None), *(slice(None, None, every) for _ in field.shape[2:]))
     return {"every": every, "values": pack.add(field[keep], precision=COARSE)}
 
 
 def _knockouts(model: nn.Module, moving: Tensor, fixed: Tensor, result: Registration) -> list[tuple]:
-    routers = find_routers(model, moving, fixed)
+    routers = find_routers(model)
     variants = []
-    for name, routing in _ordered(result.routing):
+    for name, routing in ordered(result.routing):
         if name not in routers or len(routing.experts) < 2:
             continue
         for expert in range(len(routing.experts)):
             with rerouted(routers, without={name: (expert,)}):
                 variants.append((name, expert, model(moving, fixed)))
     return variants
-
-
-class _watch_attention:
-    """While open, remember what every mixture of attention heads saw, by the logits of its routing."""
-
-    def __init__(self, model: nn.Module, seen: dict[int, tuple]):
-        self.modules = [m for m in model.modules() if isinstance(m, MixtureOfAttentionHeads)]
-        self.seen = seen
-
-    def __enter__(self):
-        def remember(module, inputs, output):
-            features, context = (*inputs, None)[:2]
-            self.seen[id(output[1].logits)] = (module, features, context)
-
-        self.hooks = [module.register_forward_hook(remember) for module in self.modules]
-
-    def __exit__(self, *_):
-        for hook in self.hooks:
-            hook.remove()
-
-
-def _kernel(expert: str) -> int | None:
-    found = re.fullmatch(r"(\d+)[²³]", expert)
-    return int(found[1]) if found else None
-
-
-def _stride(whole: int, part: int) -> int:
-    """The power of two that leads from an axis of the image to an axis of a level by repeated halving."""
-    stride = 1
-    while -(-whole // stride) > part:
-        stride *= 2
-    return stride
-
-
-def _every(grid: Sequence[int], most: int) -> int:
-    every = 1
-    while np.prod([-(-n // every) for n in grid]) > most:
-        every += 1
-    return every
 
 
 def _mean_length(field: Tensor) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from moereg.evaluation.regions import line, mean_points
+from moereg.experiments.degradation import line, mean_points
 from moereg.viz.palette import CONTROL, MEASURED, REFERENCE
 from moereg.viz.seeds import STYLES, dots_over_seeds, line_over_seeds
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from moereg.data.pairs import Pair
-from moereg.nn.moa import MixtureOfAttentionHeads
+from moereg.nn.observe import Observation, observe
 from moereg.nn.shmoe import SpatialHeterogeneousMoE
 from moereg.viz.decision import Decision, coordinates
 from moereg.viz.palette import expert_colours
@@ -34,10 +34,11 @@ def router_steps(
     """
     device = next(model.parameters()).device
     moving, fixed = pair.moving[None].to(device), pair.fixed[None].to(device)
-    module, inputs, output, routing = _call_of(model, moving, fixed, layer)
+    seen = _call_of(model, moving, fixed, layer)
+    module, inputs, output, routing = seen.layer, seen.inputs, seen.output, seen.routing
     item = 0 if len(inputs[0]) == 1 else ("moving", "fixed").index(image)
     router = routing.routers.index(direction) if isinstance(direction, str) else direction
-    place = layer_voxel(voxel, pair.shape, routing.gates.shape[3:])
+    place = layer_voxel(voxel, routing.stride, routing.gates.shape[3:])
     decision = Decision(module.router, inputs, output, routing, item, router, place)
     own = shmoe_steps if isinstance(module, SpatialHeterogeneousMoE) else moa_steps
     what = f"direction {routing.routers[router]}" if len(routing.routers) > 1 else f"token of the {image} image"
@@ -50,33 +51,19 @@ def router_steps(
     }
 
 
-def layer_voxel(voxel: tuple[int, ...], shape: tuple[int, ...], grid: tuple[int, ...]) -> tuple[int, ...]:
+def layer_voxel(voxel: tuple[int, ...], stride: int, grid: tuple[int, ...]) -> tuple[int, ...]:
     """Voxel of the image -> closest voxel of a level; voxel `i` of the level sits on voxel `i * stride`."""
-    place = []
-    for v, whole, part in zip(voxel, shape, grid, strict=True):
-        stride = 1
-        while -(-whole // stride) > part:
-            stride *= 2
-        place.append(min(int(v / stride + 0.5), part - 1))
-    return tuple(place)
+    return tuple(min(int(v / stride + 0.5), size - 1) for v, size in zip(voxel, grid, strict=True))
 
 
-def _call_of(model: nn.Module, moving: Tensor, fixed: Tensor, layer: str) -> tuple:
-    """(module, inputs, output, routing) of the routed layer that reported under the name `layer`."""
-    calls = {}
-
-    def remember(module, inputs, output):
-        calls[id(output[1].logits)] = (module, inputs, output[0])
-
-    kinds = (SpatialHeterogeneousMoE, MixtureOfAttentionHeads)
-    hooks = [m.register_forward_hook(remember) for m in model.modules() if isinstance(m, kinds)]
+def _call_of(model: nn.Module, moving: Tensor, fixed: Tensor, layer: str) -> Observation:
+    """What the routed layer of that name saw and did."""
     training = model.training
     try:
-        routing = model.eval()(moving, fixed).routing
+        with observe(model) as seen:
+            model.eval()(moving, fixed)
     finally:
         model.train(training)
-        for hook in hooks:
-            hook.remove()
-    if layer not in routing:
-        raise ValueError(f"layer must be one of {sorted(routing)}, got {layer!r}.")
-    return *calls[id(routing[layer].logits)], routing[layer]
+    if layer not in seen:
+        raise ValueError(f"layer must be one of {sorted(seen)}, got {layer!r}.")
+    return seen[layer]

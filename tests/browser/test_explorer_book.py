@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from moereg.viz.payload import unpack
+from moereg.viz.packing import unpack
 from tests.browser.test_site import address  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.browser

@@ -8,7 +8,7 @@ import torch
 
 from moereg.fields import warp
 from moereg.models.registration import Registration
-from moereg.nn.intervene import find_routers, rerouted
+from moereg.nn.observe import find_routers, rerouted
 from moereg.viz.palette import EXPERTS, expert_colours
 from moereg.viz.payload import pack_result
 from moereg.viz.report import write_report
@@ -320,7 +320,7 @@ def test_knocking_out_an_expert_shows_the_result_without_it(open_page, case):
     page.locator(".moe-knockout").get_by_label("7³").check()
     assert state(page)["field"] == "knockout:3"
     assert page.locator(".moe-badge").text_content() == f"Shown: without 7³ in {LAYER_0}"
-    routers = find_routers(case.model, case.pair.moving[None], case.pair.fixed[None])
+    routers = find_routers(case.model)
     with rerouted(routers, without={LAYER_0: (3,)}):
         without = case.run().displacement
     # Stored at every third voxel: exact there, interpolated between. Look where it matters most.

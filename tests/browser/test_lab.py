@@ -143,8 +143,8 @@ def gates(page) -> list[float]:
 
 def true_gates(lab, layer: str, direction: int, place: tuple[int, ...], **change) -> list[float]:
     lab.run(
-        "import torch\nfrom moereg.nn.intervene import find_routers, rerouted\n"
-        "m, f = pair.moving[None], pair.fixed[None]\nrouters = find_routers(model, m, f)\n"
+        "import torch\nfrom moereg.nn.observe import find_routers, rerouted\n"
+        "m, f = pair.moving[None], pair.fixed[None]\nrouters = find_routers(model)\n"
         f"with torch.no_grad(), rerouted(routers, **{change!r}):\n    routing = model(m, f).routing"
     )
     return lab.python(f"routing[{layer!r}].gates[(0, {direction}, slice(None), *{place})].tolist()")

@@ -10,7 +10,7 @@ import torch
 from moereg.data import Phantoms, datasets, save_volume
 from moereg.data.filepairs import centre, normalise, pairs_from_csv
 from moereg.data.phantoms import ANATOMIES
-from moereg.evaluation import dice
+from moereg.metrics import dice
 
 
 def make_hippocampus(folder: Path, numbers: range) -> Path:

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from moereg import evaluation, fields, models
+from moereg import fields, metrics, models
 from moereg.data import Pair, phantoms
 from moereg.models.registration import Registration
 from moereg.models.segmentation import classes
 from moereg.models.segreg import SegReg, SegRegSizes, dilated, group_labels, seam_folds
 from moereg.regularity import diffusion
 from moereg.similarity import lncc, mse
-from moereg.training import TrainingConfig, collate, fit, registration_loss
+from moereg.training import TrainingConfig, collate, fit, fit_segmenter, registration_loss
 
 TINY = {
     "shmoareg": {"widths": (4, 6), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2},
@@ -220,14 +220,12 @@ def test_training_uses_the_regional_loss_and_labels(generator):
 def test_evaluation_hands_over_the_true_labels(generator):
     pair = phantoms.make("abdomen", (32, 32), 3)
     model = tiny().eval()
-    row = evaluation.evaluate({"m": model}, [pair], surfaces=False)["m"]
+    row = metrics.evaluate({"m": model}, [pair], surfaces=False)["m"]
     result = model(
         pair.moving[None], pair.fixed[None],
         moving_labels=pair.moving_labels[None], fixed_labels=pair.fixed_labels[None],
     )  # fmt: skip
-    assert row["epe"] == pytest.approx(
-        evaluation.endpoint_error(result.displacement[0], pair.displacement, pair.region)
-    )
+    assert row["epe"] == pytest.approx(metrics.endpoint_error(result.displacement[0], pair.displacement, pair.region))
 
 
 def test_seam_folds_are_told_from_others():
@@ -289,7 +287,7 @@ class TestSegmenter:
         known = sorted(set(pairs[0].fixed_labels.unique().tolist()) | {0})
         torch.manual_seed(0)
         segmenter = models.Segmenter(known, dims=2, widths=(8, 12))
-        losses = models.fit_segmenter(segmenter, pairs, steps=12)
+        losses = fit_segmenter(segmenter, pairs, steps=12)
         assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
         model = SegReg(SegRegSizes(dims=2), backbone=tiny().backbone, segmenter=segmenter)
         moving, fixed = pairs[0].moving[None], pairs[0].fixed[None]
@@ -357,6 +355,6 @@ class TestBadInput:
         pair = Pair(torch.zeros(1, 16, 16), torch.zeros(1, 16, 16), name="bare")
         segmenter = models.Segmenter((0, 1), dims=2)
         with pytest.raises(ValueError, match="pairs must all have labels to learn from, got bare without"):
-            models.fit_segmenter(segmenter, [pair], steps=1)
+            fit_segmenter(segmenter, [pair], steps=1)
         with pytest.raises(ValueError, match="pairs must hold at least one pair"):
-            models.fit_segmenter(segmenter, [])
+            fit_segmenter(segmenter, [])

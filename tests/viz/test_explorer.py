@@ -6,7 +6,7 @@ import traitlets
 
 from moereg.models.registration import Registration
 from moereg.viz.explorer import Explorer, RouterSteps
-from moereg.viz.payload import unpack
+from moereg.viz.packing import unpack
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from moereg.models.registration import Registration
+from moereg.viz import layers
 from moereg.viz import payload as module
-from moereg.viz.payload import Packer, explorer_payload, pack_result, unpack
+from moereg.viz.packing import Packer, unpack
+from moereg.viz.payload import explorer_payload, pack_result
 from moereg.viz.snapshots import Snapshots
 from tests.viz.conftest import small_model
 
@@ -60,8 +62,8 @@ def test_routing_of_a_decoder_layer(payload3, result3):
     assert layer["stride"] == [2, 2, 2]
     assert np.array_equal(unpack(payload3, layer["indices"]), routing.indices[0].numpy())
     gates = routing.gates.gather(2, routing.indices)[0].numpy()
-    assert np.abs(unpack(payload3, layer["gates"]) - gates).max() <= module.SHARE
-    assert np.abs(unpack(payload3, layer["logits"]) - routing.logits[0].numpy()).max() <= module.NATS
+    assert np.abs(unpack(payload3, layer["gates"]) - gates).max() <= layers.SHARE
+    assert np.abs(unpack(payload3, layer["logits"]) - routing.logits[0].numpy()).max() <= layers.NATS
     assert np.abs(unpack(payload3, layer["proposals"]) - routing.proposals[0].numpy()).max() <= module.VOXELS
     assert np.allclose(layer["load"], routing.load().numpy(), atol=1e-4)
 
@@ -73,7 +75,7 @@ def test_shares_of_the_experts_add_up_to_the_layers_step(payload3, result3):
     chosen = np.take_along_axis(proposals, indices.astype(int), axis=1)
     residual = result3.routing[layer["name"]].contributions[0].sum(1).numpy()
     most = np.abs(proposals).max()
-    assert np.abs((gates * chosen).sum(1) - residual).max() <= 2 * (module.VOXELS + most * module.SHARE)
+    assert np.abs((gates * chosen).sum(1) - residual).max() <= 2 * (module.VOXELS + most * layers.SHARE)
 
 
 def test_an_encoder_layer_has_one_map_per_image(payload3, result3):
@@ -114,10 +116,10 @@ def test_attention_can_be_computed_from_queries_and_keys(context, pair3):
 
 
 def test_a_knockout_is_the_network_without_that_expert(model3, pair3, payload3, result3):
-    from moereg.nn.intervene import find_routers, rerouted
+    from moereg.nn.observe import find_routers, rerouted
 
     entry = payload3["knockouts"][2]
-    routers = find_routers(model3, pair3.moving[None], pair3.fixed[None])
+    routers = find_routers(model3)
     with torch.no_grad(), rerouted(routers, without={entry["layer"]: (entry["expert"],)}):
         field = model3(pair3.moving[None], pair3.fixed[None]).displacement
     change = (field - result3.displacement)[0].numpy()

@@ -88,7 +88,7 @@ def test_lost_marks_cost_the_quote_and_nothing_else(layer, model2, pair2, monkey
 @pytest.mark.parametrize("direction", [0, 1, 2])
 def test_numbers_are_those_of_the_layer(direction, model3, pair3, result3):
     walk = router_steps(model3, pair3, layer="decoder.0.shmoe", voxel=VOXEL, direction=direction)
-    record, place = result3.routing["decoder.0.shmoe"], layer_voxel(VOXEL, pair3.shape, (7, 8, 7))
+    record, place = result3.routing["decoder.0.shmoe"], layer_voxel(VOXEL, 2, (7, 8, 7))
     at = (0, direction, slice(None), *place)
     values = {step["title"]: step["bars"]["values"] for step in walk["steps"] if "bars" in step}
     assert values["Logits"] == pytest.approx(record.logits[at].tolist(), abs=1e-4)
@@ -105,7 +105,7 @@ def test_the_walk_of_a_token_ends_at_the_layers_output(model3, pair3):
     hook = layer.register_forward_hook(lambda _, __, output: seen.update(output=output[0]))
     walk = router_steps(model3, pair3, layer="encoder.1.moa", voxel=VOXEL, image="moving")
     hook.remove()
-    place = layer_voxel(VOXEL, pair3.shape, seen["output"].shape[2:])
+    place = layer_voxel(VOXEL, 4, seen["output"].shape[2:])
     assert walk["steps"][-1]["strip"] == pytest.approx(seen["output"][(0, slice(None), *place)].tolist(), abs=1e-4)
 
 

@@ -1,0 +1,109 @@
+"""Smooth everywhere, or within regions, where tissue slides? Adaptive against uniform regularity of SegReg."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from moereg.data.pairs import Pair
+from moereg.data.phantoms.interface import distance_to_interface
+from moereg.experiments.finding import Finding, effect_between
+from moereg.experiments.protocol import OnRows, Task, nothing, train_one
+from moereg.experiments.regions import RegionProtocol, mean_of, over_pairs, region_wrapper
+from moereg.metrics import UNDECIDED, endpoint_error
+from moereg.models import SegmentedRegistration, SegReg, SegRegSizes
+from moereg.models.registration import Similarity, labels_for
+from moereg.regularity import diffusion
+
+NEAR = 3.0  # voxels from an interface
+METHODS = ("backbone", "uniform", "adaptive")
+
+
+class GloballySmooth(SegReg):
+    """The control for regularity: regions and labels as in SegReg, but the *merged* field is smooth, seams included."""
+
+    def forward(self, *images: Tensor, **labels: Tensor) -> SegmentedRegistration:
+        """As SegReg; the result asks for uniform smoothness when it is trained on."""
+        return _GloballySmoothRegistration(**vars(super().forward(*images, **labels)))
+
+
+class _GloballySmoothRegistration(SegmentedRegistration):
+    def regional_loss(self, moving: Tensor, fixed: Tensor, similarity: Similarity) -> tuple[Tensor, Tensor]:
+        return super().regional_loss(moving, fixed, similarity)[0], diffusion(self.displacement)
+
+
+def wrapper(method: str, task: Task, protocol: RegionProtocol):
+    """ "backbone" alone, "adaptive" (SegReg), or "uniform" (SegReg with globally uniform smoothness)."""
+    if method == "backbone":
+        return lambda backbone: backbone
+    if method == "adaptive":
+        return region_wrapper(task, protocol)
+    sizes = SegRegSizes(dims=task.dims, groups=protocol.groups)
+    return lambda backbone: GloballySmooth(sizes, backbone=backbone)
+
+
+def sliding(task: Task, protocol: RegionProtocol, *, on_rows: OnRows = nothing) -> Finding:
+    """Adaptive against uniform smoothness where tissue slides, for every weight of the smoothness.
+
+    Three methods: the backbone alone; "uniform", with regions and labels but one smoothness for the whole field; and
+    "adaptive", SegReg itself. The first differs from the second by what labels tell, the second from the third by the
+    regularity alone.
+
+    Args:
+        task: lung phantoms; the interface is that of `distance_to_interface`.
+    """
+    rows = []
+    for seed in protocol.seeds:
+        for weight in protocol.smoothness:
+            for method in METHODS:
+                wrap = wrapper(method, task, protocol)
+                model = train_one(task, protocol, seed, wrap=wrap, training={"smoothness": weight})
+                measured = over_pairs([near_and_far(model, pair) for pair in task.test])
+                rows.append({"regularity": method, "smoothness": weight, "seed": seed, **measured})
+                on_rows(rows[-1:])
+    return Finding("Smooth everywhere, or within regions, where tissue slides?", rows, sliding_sentence(rows))
+
+
+@torch.no_grad()
+def near_and_far(model: nn.Module, pair: Pair) -> dict[str, float]:
+    """Endpoint error in voxels within `NEAR` voxels of the interface and elsewhere, and that of not moving at all."""
+    given = labels_for(model, pair.moving_labels[None], pair.fixed_labels[None])
+    displacement = model(pair.moving[None], pair.fixed[None], **given).displacement[0]
+    near = distance_to_interface(pair.fixed_labels) <= NEAR
+    region, still = pair.region, torch.zeros_like(displacement)
+    return {
+        "near": endpoint_error(displacement, pair.displacement, region & near),
+        "elsewhere": endpoint_error(displacement, pair.displacement, region & ~near),
+        "near_before": endpoint_error(still, pair.displacement, region & near),
+        "elsewhere_before": endpoint_error(still, pair.displacement, region & ~near),
+    }
+
+
+def sliding_sentence(rows: Sequence[dict]) -> str:
+    """Each method with its best weight, near the interface and elsewhere, by the one rule."""
+    parts = []
+    for place in ("near", "elsewhere"):
+        best = {method: _best_weight(rows, method, place) for method in METHODS}
+        chosen = {method: {"regularity": method, "smoothness": best[method]} for method in METHODS}
+        compared = []
+        for other in METHODS[:-1]:
+            effect = effect_between(rows, chosen["adaptive"], chosen[other], place)
+            said = {"lower": "smaller than", "higher": "larger than", UNDECIDED: f"{UNDECIDED} from"}
+            compared.append(f"{said[effect.direction]} '{other}' ({effect.text(2)})")
+        before = mean_of(row[f"{place}_before"] for row in rows)
+        own = _mean_error(rows, "adaptive", best["adaptive"], place)
+        where = f"within {NEAR:g} voxels of the sliding interface" if place == "near" else "elsewhere"
+        parts.append(
+            f"{where} the error of 'adaptive' is {own:.2f} voxels ({before:.2f} before), {' and '.join(compared)}"
+        )
+    weights = sorted({row["smoothness"] for row in rows})
+    return f"Each method with its best weight of {', '.join(map(str, weights))}: {'; '.join(parts)}."
+
+
+def _best_weight(rows: Sequence[dict], method: str, place: str) -> float:
+    weights = sorted({row["smoothness"] for row in rows})
+    return min(weights, key=lambda weight: _mean_error(rows, method, weight, place))
+
+
+def _mean_error(rows: Sequence[dict], method: str, weight: float, place: str) -> float:
+    return mean_of(row[place] for row in rows if (row["regularity"], row["smoothness"]) == (method, weight))

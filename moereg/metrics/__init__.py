@@ -1,0 +1,21 @@
+"""What is measured of a registration, and the one rule for "better"."""
+
+from moereg.metrics.comparison import MORE_IS_BETTER, UNDECIDED, Effect, paired_effect
+from moereg.metrics.measure import Method, PairScore, evaluate, score, summarise
+from moereg.metrics.overlap import dice, endpoint_error, shared_labels, surface_distances
+
+__all__ = [
+    "MORE_IS_BETTER",
+    "UNDECIDED",
+    "Effect",
+    "Method",
+    "PairScore",
+    "dice",
+    "endpoint_error",
+    "evaluate",
+    "paired_effect",
+    "score",
+    "shared_labels",
+    "summarise",
+    "surface_distances",
+]

@@ -1,0 +1,89 @@
+"""The loss of a training.
+
+    loss = sum over terms of weight * term
+
+The terms are those that the model's result offers (`Registration.loss_terms`), and one that needs label maps: `1 - mean
+Dice` of warped labels. `TrainingConfig` holds a weight of the same name for each; "similarity" has weight one.
+
+| term         | of                     | formula                                                    |
+|--------------|------------------------|------------------------------------------------------------|
+| "similarity" | every model            | `similarity(warped, fixed)`                                |
+| "smoothness" | every model            | `diffusion(u)`                                             |
+| "labels"     | every labelled pair    | `1 - soft Dice`                                            |
+| "balance"    | models that route      | `N sum_i f_i P_i`, mean over layers                        |
+| "z"          | models that route      | `mean logsumexp(x)^2`, mean over layers                    |
+| "force"      | DrivenMorph            | how far each force by itself fails to align                |
+
+For SegReg, similarity and smoothness are sums over regions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from moereg.data.pairs import Pair
+from moereg.fields import sample, warp_labels
+from moereg.metrics import dice, shared_labels
+from moereg.models.registration import Registration
+from moereg.training.config import SIMILARITIES, TrainingConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs stacked along the batch axis, each in both directions."""
+
+    moving: Float[Tensor, "batch channel *space"]
+    fixed: Float[Tensor, "batch channel *space"]
+    moving_labels: Int[Tensor, "batch 1 *space"] | None
+    fixed_labels: Int[Tensor, "batch 1 *space"] | None
+
+
+def collate(pairs: Sequence[Pair], device: torch.device | str) -> Batch:
+    """Stack pairs: first all moving -> fixed, then all fixed -> moving."""
+    moving, fixed = (torch.stack([getattr(p, name) for p in pairs]).to(device) for name in ("moving", "fixed"))
+    labelled = all(p.moving_labels is not None and p.fixed_labels is not None for p in pairs)
+    if not labelled:
+        return Batch(torch.cat([moving, fixed]), torch.cat([fixed, moving]), None, None)
+    first, second = (
+        torch.stack([getattr(p, name) for p in pairs]).to(device) for name in ("moving_labels", "fixed_labels")
+    )
+    return Batch(
+        torch.cat([moving, fixed]), torch.cat([fixed, moving]), torch.cat([first, second]), torch.cat([second, first])
+    )
+
+
+def registration_loss(
+    registration: Registration, batch: Batch, config: TrainingConfig
+) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    """The loss of the module's text, and its unweighted terms by name. Terms of weight zero are left out."""
+    weights = {"similarity": 1.0, **{name: getattr(config, name) for name in config.WEIGHTS}}
+    unwanted = [name for name, weight in weights.items() if weight == 0]
+    terms = registration.loss_terms(batch.moving, batch.fixed, SIMILARITIES[config.similarity], skip=unwanted)
+    if config.labels and batch.fixed_labels is not None:
+        terms["labels"] = soft_dice_loss(batch.moving_labels, batch.fixed_labels, registration.displacement)
+    return sum(weights[name] * term for name, term in terms.items()), terms
+
+
+def soft_dice_loss(
+    moving_labels: Int[Tensor, "batch 1 *space"],
+    fixed_labels: Int[Tensor, "batch 1 *space"],
+    displacement: Float[Tensor, "batch dims *space"],
+) -> Float[Tensor, ""]:
+    """`1 - mean Dice` of linearly warped one-hot labels, over labels above zero that both images have."""
+    labels = shared_labels(moving_labels, fixed_labels)
+    moving, fixed = (torch.cat([lab == value for value in labels], 1).float() for lab in (moving_labels, fixed_labels))
+    warped = sample(moving, displacement)
+    overlap = 2 * (warped * fixed).flatten(2).sum(2)
+    total = (warped + fixed).flatten(2).sum(2)
+    return 1 - (overlap / total.clamp_min(1)).mean()
+
+
+def batch_dice(registration: Registration, batch: Batch) -> float:
+    """Mean Dice of a batch after nearest warping."""
+    warped = warp_labels(batch.moving_labels, registration.displacement.detach().float())
+    scores = [dice(w, f) for w, f in zip(warped, batch.fixed_labels, strict=True)]
+    values = [value for score in scores for value in score.values()]
+    return sum(values) / max(len(values), 1)
