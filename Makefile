@@ -6,12 +6,13 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test bench lint format notebooks experiments book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench lint format notebooks experiments book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
 	@echo 'make lab        open the first notebook in JupyterLab'
 	@echo 'make test       style, unit tests, notebooks, book, browser'
+	@echo 'make mutants    which changes of the lines you changed does no test notice? make mutants-all: of the library'
 	@echo 'make book       build the site into book/_build/html'
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
@@ -29,6 +30,14 @@ lab:
 test:
 	@tools/venv.sh $(ALL)
 	@$(BIN)/python tools/layers.py
+
+mutants:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.mutants --changed
+
+mutants-all:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.mutants --all
 
 bench:
 	@tools/venv.sh $(ALL)

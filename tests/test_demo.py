@@ -55,13 +55,25 @@ def test_text_names_every_organ(finished):
     assert "endpoint error" in text
 
 
-@pytest.mark.parametrize(("gain", "word"), [(0.02, "ahead of"), (0.0, "level with"), (-0.02, "behind")])
-def test_the_verdict_follows_the_numbers(gain, word):
-    def method(dice):
-        return {"dice": dice, "pairs": [{"dice_mean": dice}]}
+@pytest.mark.parametrize(
+    ("gains", "word", "interval"),
+    [
+        # sd 0.01, three pairs: 4.303 * 0.01 / sqrt(3) = 0.025
+        ((0.03, 0.04, 0.05), "better than", "+0.040 [+0.015, +0.065]"),
+        ((-0.03, -0.04, -0.05), "worse than", "-0.040 [-0.065, -0.015]"),
+        ((0.01, 0.02, 0.03), "not told apart from", "+0.020 [-0.005, +0.045]"),
+    ],
+)
+def test_the_verdict_follows_the_numbers(gains, word, interval):
+    def method(*dices):
+        return {"dice": sum(dices) / len(dices), "pairs": [{"dice_mean": dice} for dice in dices]}
 
-    sentence = demo.verdict({"identity": method(0.5), "voxelmorph": method(0.7), "shmoareg": method(0.7 + gain)})
+    theirs = (0.6, 0.7, 0.8)  # the spread between pairs is no part of the paired difference
+    ours = [dice + gain for dice, gain in zip(theirs, gains, strict=True)]
+    sentence = demo.verdict({"identity": method(0.5), "voxelmorph": method(*theirs), "shmoareg": method(*ours)})
     assert f"SHMoAReg is {word} VoxelMorph" in sentence
+    assert interval in sentence
+    assert sentence.startswith("On 3 pairs never trained on")
 
 
 def test_train_and_test_pairs_are_different():

@@ -314,7 +314,7 @@ class TestBadInput:
     )
     def test_sizes(self, sizes, sentence):
         with pytest.raises(ValueError, match=sentence):
-            SegReg(SegRegSizes(**({"dims": 2} | sizes)))
+            models.build("segreg", **({"dims": 2} | sizes))
 
     @pytest.mark.parametrize(
         ("labels", "error", "sentence"),

@@ -46,7 +46,7 @@ def test_json_takes_it_and_bytes_are_the_same_each_time(model3, pair3, payload3)
 
 def test_displacement_and_images(payload3, pair3, result3):
     displacement = unpack(payload3, payload3["displacement"])
-    assert np.abs(displacement - result3.displacement[0].numpy()).max() <= module.VOXELS / 2 + 1e-6
+    assert np.abs(displacement - result3.displacement[0].numpy()).max() <= layers.VOXELS / 2 + 1e-6
     window = payload3["images"]["window"]
     fixed = unpack(payload3, payload3["images"]["fixed"])
     expected = pair3.fixed[0].clamp(window["low"], window["high"]).numpy()
@@ -64,7 +64,7 @@ def test_routing_of_a_decoder_layer(payload3, result3):
     gates = routing.gates.gather(2, routing.indices)[0].numpy()
     assert np.abs(unpack(payload3, layer["gates"]) - gates).max() <= layers.SHARE
     assert np.abs(unpack(payload3, layer["logits"]) - routing.logits[0].numpy()).max() <= layers.NATS
-    assert np.abs(unpack(payload3, layer["proposals"]) - routing.proposals[0].numpy()).max() <= module.VOXELS
+    assert np.abs(unpack(payload3, layer["proposals"]) - routing.proposals[0].numpy()).max() <= layers.VOXELS
     assert np.allclose(layer["load"], routing.load().numpy(), atol=1e-4)
 
 
@@ -75,7 +75,7 @@ def test_shares_of_the_experts_add_up_to_the_layers_step(payload3, result3):
     chosen = np.take_along_axis(proposals, indices.astype(int), axis=1)
     residual = result3.routing[layer["name"]].contributions[0].sum(1).numpy()
     most = np.abs(proposals).max()
-    assert np.abs((gates * chosen).sum(1) - residual).max() <= 2 * (module.VOXELS + most * layers.SHARE)
+    assert np.abs((gates * chosen).sum(1) - residual).max() <= 2 * (layers.VOXELS + most * layers.SHARE)
 
 
 def test_an_encoder_layer_has_one_map_per_image(payload3, result3):
