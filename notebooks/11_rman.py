@@ -29,9 +29,7 @@
 # Paper: Zheng, Wang, Huang, Lim, Vincent, Papiez, arXiv 2206.01863. Code: `moereg/models/rman.py`.
 
 # %%
-import json
 from functools import partial
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -40,9 +38,9 @@ from IPython.display import Markdown, display
 from moereg import classical, fields, metrics, models, viz
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
+from moereg.course.recorded import recorded
 from moereg.data import phantoms
 from moereg.data.phantoms import Motion
-from moereg.experiments import Finding
 from moereg.experiments.recursion import statements
 from moereg.nn.attention import Windows
 from moereg.training import TrainingConfig, fit
@@ -253,13 +251,13 @@ attention_picker(pair, result, start=(32, 24))
 
 
 # %% mystnb={"image": {"alt": "Dice and surface distance against the number of recursions, a column for each number in training, lines for mutual attention, self attention and none."}}
-record = json.loads(Path("../data/experiments/rman.json").read_text())
-protocol, found = record["protocols"][0], record["findings"][0]
+record = recorded("rman")
+(protocol,) = record.protocols
 print(
-    f"{protocol['training']['steps']} steps, seeds {protocol['seeds']}, images of {record['shape']}, "
-    f"{record['seconds'] / 60:.0f} minutes on one core"
+    f"{protocol['training']['steps']} steps, seeds {protocol['seeds']}, images of {record.shape}, "
+    f"{record.seconds / 60:.0f} minutes on one core"
 )
-finding = Finding(found["question"], found["rows"], found["sentence"])
+finding = record.finding
 display(viz.draw(finding))
 
 # %% [markdown]
