@@ -17,7 +17,7 @@ help:
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
 	@echo 'make bench      measure speed'
-	@echo 'make lint       ruff; make format: let ruff rewrite'
+	@echo 'make lint       ruff, the order of imports, types; make format: let ruff rewrite'
 
 demo:
 	@tools/venv.sh
@@ -45,8 +45,7 @@ bench:
 
 lint:
 	@tools/venv.sh $(ALL)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	@$(BIN)/python tools/layers.py style
 
 format:
 	@tools/venv.sh $(ALL)
