@@ -5,7 +5,7 @@ import torch
 
 from moereg import models
 from moereg.data import phantoms
-from moereg.viz.looking import _target, attention_picker, draw_looks
+from moereg.viz.rman import _target, attention_picker, draw_attention
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def case():
 
 
 def test_one_panel_per_recursion(case):
-    figure = draw_looks(*case, (10, 20), recursions=(1, 2))
+    figure = draw_attention(*case, (10, 20), recursions=(1, 2))
     assert [axes.get_title() for axes in figure.axes] == [
         "fixed, voxel (10, 20)", "moving, recursion 1", "moving, recursion 2",
     ]  # fmt: skip
@@ -31,7 +31,7 @@ def test_volumes_are_cut_where_the_attention_is():
     model = models.build("rman", dims=3, widths=(4, 4, 4, 4), heads=1, head_dim=4)
     with torch.no_grad():
         registration = model(pair.moving[None], pair.fixed[None], recursions=1)
-    assert len(draw_looks(pair, registration, (10, 12, 8)).axes) == 2
+    assert len(draw_attention(pair, registration, (10, 12, 8)).axes) == 2
 
 
 def test_the_cross_is_at_the_true_place(case):
