@@ -261,8 +261,8 @@ finding = record.finding
 display(viz.draw(finding))
 
 # %% [markdown]
-# **Which of the paper's statements hold here?** Changes of Dice with their standard error over seeds; "holds" means
-# beyond twice that error and more than 0.005.
+# **Which of the paper's statements hold here?** Changes of Dice with their 95 % interval over seeds; "holds" means that
+# the interval leaves out zero.
 
 # %%
 for sentence in statements(finding.rows).values():

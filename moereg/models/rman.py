@@ -24,6 +24,7 @@ fields and the inputs of the attention modules, on 1/8 and 1/16 of the resolutio
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -173,6 +174,8 @@ class Look:
 @dataclass(frozen=True)
 class RecursiveRegistration(Registration):
     """`steps[k - 1]` is the field after recursion k. `looks[k - 1]` holds the two attention modules, coarse first."""
+
+    strides: ClassVar = STRIDES  # voxels from token to token in the two modules
 
     looks: tuple[tuple[Look, ...], ...] = ()
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from moereg.data.pairs import Pair
 from moereg.fields import sample
-from moereg.models.rman import STRIDES, RecursiveRegistration
+from moereg.models import RecursiveRegistration
 from moereg.viz.figures import show_image, slice_of
 from moereg.viz.palette import CHOSEN, CONTROL
 from moereg.viz.seeds import STYLES, line_over_seeds
@@ -37,9 +37,9 @@ def draw_attention(
         before = registration.steps[recursion - 2] if recursion > 1 else torch.zeros_like(registration.displacement)
         warped = sample(pair.moving[None], before[:1])[0, 0]
         cut = None if flat else int(weights.flatten(1).sum(1).argmax())
-        behind = None if flat else min(cut * STRIDES[module], pair.shape[0] - 1)
+        behind = None if flat else min(cut * RecursiveRegistration.strides[module], pair.shape[0] - 1)
         show_image(ax, warped, title=f"moving, recursion {recursion}", index=behind)
-        half = STRIDES[module] / 2  # token i covers the voxels around STRIDES * i
+        half = RecursiveRegistration.strides[module] / 2  # token i covers the voxels around stride * i
         rows, columns = weights.shape[-2:]
         extent = (-half, (columns - 0.5) * 2 * half, (rows - 0.5) * 2 * half, -half)
         limits = ax.get_xlim(), ax.get_ylim()
@@ -74,7 +74,7 @@ def attention_picker(pair: Pair, registration: RecursiveRegistration, *, module:
     from IPython.display import display
     from ipywidgets import Button, GridBox, HBox, Layout, Output
 
-    stride = STRIDES[module]
+    stride = RecursiveRegistration.strides[module]
     rows, columns = registration.looks[0][module].fixed.shape[2:]
     picture, buttons = Output(), []
     recursions = tuple(range(1, len(registration.steps) + 1))
