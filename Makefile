@@ -6,17 +6,18 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test bench lint format notebooks experiments book constraints clean
+.PHONY: help demo lab test bench lint format bundle notebooks experiments book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
 	@echo 'make lab        open the first notebook in JupyterLab'
 	@echo 'make test       style, unit tests, notebooks, book, browser'
 	@echo 'make book       build the site into book/_build/html'
+	@echo 'make bundle     build the views that pages and notebooks show, from moereg/viz/js'
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
 	@echo 'make bench      measure speed'
-	@echo 'make lint       ruff; make format: let ruff rewrite'
+	@echo 'make lint       ruff, bundles in step with their sources; make format: let ruff rewrite'
 
 demo:
 	@tools/venv.sh
@@ -38,11 +39,16 @@ lint:
 	@tools/venv.sh $(ALL)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tools.bundle --check
 
 format:
 	@tools/venv.sh $(ALL)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bundle:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.bundle
 
 experiments:
 	@tools/venv.sh $(ALL)

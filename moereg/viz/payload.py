@@ -10,7 +10,7 @@ that point into one block of bytes (`payload["data"]`, gzip in base64). A map is
 
 then as differences along the last `axes` axes, one after the other, low bytes before high bytes: smooth maps, as these
 are, shrink to a fraction. How many axes is tried out for each map, noise is best left alone.
-The value read back is within half a `precision` of the true one. `explorer.mjs` undoes this in its first section.
+The value read back is within half a `precision` of the true one. `js/src/data/maps.mjs` undoes this.
 """
 
 import base64
