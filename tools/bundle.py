@@ -19,7 +19,9 @@ from tools import node
 VIZ = Path(__file__).resolve().parent.parent / "moereg" / "viz"
 SOURCE = VIZ / "js"
 NAMES = ("explorer", "dragfield")
-FIRST_LINE = re.compile(r"// Built by make bundle from moereg/viz/js; sources ([0-9a-f]{64}), lines below ([0-9a-f]{64})")
+FIRST_LINE = re.compile(
+    r"// Built by make bundle from moereg/viz/js; sources ([0-9a-f]{64}), lines below ([0-9a-f]{64})"
+)
 
 
 class BundleError(Exception):
@@ -54,20 +56,12 @@ def complaint(name: str) -> str:
     return ""
 
 
-def sources() -> list[Path]:
-    """Everything that a bundle depends on."""
-    return [
-        Path(__file__),
-        *(SOURCE / name for name in ("build.mjs", "package.json", "package-lock.json")),
-        *sorted((SOURCE / "src").rglob("*.mjs")),
-    ]
-
-
 def sources_hash() -> str:
-    """SHA-256 of the sources' paths and texts, the same whatever line ends a checkout has."""
-    root = VIZ.parent.parent
-    parts = [f"{path.relative_to(root).as_posix()}\n{path.read_text(encoding='utf-8')}" for path in sources()]
-    return _hash("\0".join(parts))
+    """SHA-256 of all that a bundle depends on, by name; the same whatever line ends a checkout has."""
+    settings = [SOURCE / name for name in ("build.mjs", "package.json", "package-lock.json")]
+    modules = sorted((SOURCE / "src").rglob("*.mjs"))
+    texts = {path.relative_to(SOURCE).as_posix(): path for path in (*settings, *modules)} | {"tool": Path(__file__)}
+    return _hash("\0".join(f"{name}\0{path.read_text(encoding='utf-8')}" for name, path in texts.items()))
 
 
 def install() -> None:

@@ -1,4 +1,4 @@
-// Built by make bundle from moereg/viz/js; sources 2435635edd9a172059c44aef39e2e75650e24de468aa0ad31a28173404d7546a, lines below c96515ed84b52e3229650a906736efb5c5093ece9bfea7fbddc192c7edbe0428
+// Built by make bundle from moereg/viz/js; sources 62b83f0dc9547117afe925b417736306181009128f4aab0a62518a4c7d039d3f, lines below c96515ed84b52e3229650a906736efb5c5093ece9bfea7fbddc192c7edbe0428
 /*
 htm 3.1.1, Apache License 2.0
 

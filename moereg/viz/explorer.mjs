@@ -1,4 +1,4 @@
-// Built by make bundle from moereg/viz/js; sources 2435635edd9a172059c44aef39e2e75650e24de468aa0ad31a28173404d7546a, lines below 483c1ca5cc3a90c708c00e1536c27514b7cd6df780ce2d99136a1672dfcf67c6
+// Built by make bundle from moereg/viz/js; sources 62b83f0dc9547117afe925b417736306181009128f4aab0a62518a4c7d039d3f, lines below 483c1ca5cc3a90c708c00e1536c27514b7cd6df780ce2d99136a1672dfcf67c6
 /*
 htm 3.1.1, Apache License 2.0
 

@@ -47,7 +47,7 @@ def test_nothing_is_fetched(page):
     assert addresses
     assert all(address.startswith("data:") for address in addresses if not address.startswith(("x", "$", "{")))
     assert "default-src 'none'" in page
-    # Names of namespaces, which nobody fetches: the view library tells elements of SVG and of MathML from those of HTML.
+    # Namespaces have names that nobody fetches; the view library knows those of SVG, MathML and HTML.
     assert "http:" not in re.sub(r"http://www\.w3\.org/(2000/svg|1998/Math/MathML|1999/xhtml)\b", "", page)
     assert "https:" not in page
 
