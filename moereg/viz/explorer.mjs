@@ -1,4 +1,4 @@
-// Built by make bundle from moereg/viz/js; sources 62b83f0dc9547117afe925b417736306181009128f4aab0a62518a4c7d039d3f, lines below 483c1ca5cc3a90c708c00e1536c27514b7cd6df780ce2d99136a1672dfcf67c6
+// Built by make bundle from moereg/viz/js; sources b68dc42ba3f1370ed56e7dbae61f468f41f9040f589d8f5268d434ee551f462d, lines below 44f86effe824ec576077b4257528b300fcd4cc389bb9e1bdd6d82af2c86bae83
 /*
 htm 3.1.1, Apache License 2.0
 
@@ -26,29 +26,28 @@ OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
 SOFTWARE.
 */
 var moeregView=(()=>{var dt=Object.defineProperty;var Pn=Object.getOwnPropertyDescriptor;var An=Object.getOwnPropertyNames;var Tn=Object.prototype.hasOwnProperty;var En=(e,t)=>{for(var o in t)dt(e,o,{get:t[o],enumerable:!0})},Cn=(e,t,o,n)=>{if(t&&typeof t=="object"||typeof t=="func\
-tion")for(let r of An(t))!Tn.call(e,r)&&r!==o&&dt(e,r,{get:()=>t[r],enumerable:!(n=Pn(t,r))||n.enumerable});return e};var Ln=e=>Cn(dt({},"__esModule",{value:!0}),e);var rs={};En(rs,{attentionAt:()=>se,contributionsAt:()=>q,createExplorer:()=>Ee,createSteps:()=>ye,decisionAt:()=>E,decode:()=>vt,
-default:()=>ns,displacementAt:()=>B,interpolate:()=>fe,layerVoxel:()=>J,mount:()=>Kt,mountAll:()=>Sn,openPayload:()=>Z,render:()=>ht,
+tion")for(let r of An(t))!Tn.call(e,r)&&r!==o&&dt(e,r,{get:()=>t[r],enumerable:!(n=Pn(t,r))||n.enumerable});return e};var Ln=e=>Cn(dt({},"__esModule",{value:!0}),e);var ss={};En(ss,{attentionAt:()=>se,contributionsAt:()=>q,createExplorer:()=>Ee,createSteps:()=>ye,decisionAt:()=>E,decode:()=>vt,
+default:()=>rs,displacementAt:()=>B,interpolate:()=>fe,layerVoxel:()=>J,mount:()=>Kt,mountAll:()=>Sn,openPayload:()=>Z,render:()=>ht,
 signed:()=>A,warpedAt:()=>re});var y=(e,t,o)=>Math.min(Math.max(e,t),o),Le=(e,t)=>e===t||JSON.stringify(e)===JSON.stringify(t),w=e=>e.reduce((t,o)=>t+o,
 0),A=(e,t=2)=>{let o=Math.abs(e).toFixed(t);return(Number(o)===0?"\u2007":e<0?"\u2212":"+")+o},Ne=e=>A(e).trim(),L=(e,t=2)=>(e<
-0?"\u2212":"")+Math.abs(e).toFixed(t),me=e=>`${Math.round(e*100)}\u2009%`,Fe=e=>["1st","2nd","3rd"][e]??`${e+1}th`,Jt=(e,t)=>e.
+0?"\u2212":"")+Math.abs(e).toFixed(t),me=e=>`${Math.round(e*100)}\u2009%`,Oe=e=>["1st","2nd","3rd"][e]??`${e+1}th`,Jt=(e,t)=>e.
 reduce((o,n,r)=>Math.abs(n-t)<Math.abs(e[o]-t)?r:o,0);var Nn=50;function gt(e,{current:t,apply:o}){let n=Object.keys(t()),[r,s,i]=[t(),null,!1],c=()=>{clearTimeout(s),[s,i]=[
 null,!0];let u=t();for(let a of n)Le(r[a],u[a])||e.set(a,u[a]);r=u,e.save_changes(),i=!1},l=()=>{i||(s!==null&&c(),i=!0,
 o(u=>e.get(u)),r=t(),i=!1)};for(let u of n)e.on(`change:${u}`,l);return{changed(){i||(s??=setTimeout(c,Nn))},stop(){clearTimeout(
-s);for(let u of n)e.off(`change:${u}`,l)}}}async function Z(e){let t=typeof e.data=="string"?Fn(e.data):e.data,o=new Blob([t]).stream().pipeThrough(new DecompressionStream(
+s);for(let u of n)e.off(`change:${u}`,l)}}}async function Z(e){let t=typeof e.data=="string"?On(e.data):e.data,o=new Blob([t]).stream().pipeThrough(new DecompressionStream(
 "gzip")),n=new Uint8Array(await new Response(o).arrayBuffer()),r=new Map;return{...e,read:i=>(r.has(i.offset)||r.set(i.offset,
-vt(n,i)),r.get(i.offset))}}var Fn=e=>Uint8Array.from(atob(e),t=>t.charCodeAt(0));function xt(e){let{data:t}=e;return t instanceof
+vt(n,i)),r.get(i.offset))}}var On=e=>Uint8Array.from(atob(e),t=>t.charCodeAt(0));function xt(e){let{data:t}=e;return t instanceof
 DataView?{...e,data:new Uint8Array(t.buffer,t.byteOffset,t.byteLength)}:e}function vt(e,{offset:t,shape:o,bits:n,axes:r,
 zero:s,precision:i}){let c=o.reduce((a,f)=>a*f,1),l=n===8?e.slice(t,t+c):new Uint16Array(c);if(n===16)for(let a=0;a<c;a++)
 l[a]=e[t+a]+(e[t+c+a]<<8);for(let a=1,f=1;a<=r;a++){let $=o[o.length-a];for(let p=0;p<c;p++)Math.floor(p/f)%$&&(l[p]+=l[p-
 f]);f*=$}let u=new Float32Array(c);for(let a=0;a<c;a++)u[a]=s+l[a]*i;return{shape:o,values:u}}function P(e,...t){let o=0;
 for(let n=0;n<t.length;n++)o=o*e.shape[n]+t[n];return e.values[o]}function fe(e,t,o=[]){let n=e.shape.slice(o.length),r=0;
-for(let c=0;c<o.length;c++)r=r*e.shape[c]+o[c];let s=[[r,1]];for(let c=0;c<n.length;c++){let l=y(t[c],0,n[c]-1),u=Math.min(
-Math.floor(l),Math.max(n[c]-2,0)),a=Math.min(u+1,n[c]-1),f=l-u,$=[];for(let[p,_]of s)f<1&&$.push([p*n[c]+u,_*(1-f)]),f>0&&
-$.push([p*n[c]+a,_*f]);s=$}let i=0;for(let[c,l]of s)i+=e.values[c]*l;return i}function Xt(e,t){return P(e,...e.shape.map(
-(o,n)=>y(Math.round(t[n]),0,o-1)))}function Qt(e,t){return e.reduce((o,n,r)=>o.flatMap(s=>Array.from({length:t[r]-n},(i,c)=>[
-...s,n+c])),[[]])}function Zt(e){return{voxel:e.start??e.shape.map(t=>t>>1),hover:null,plane:e.plane??0,layer:0,track:0,expert:0,image:"wa\
+for(let c=0;c<o.length;c++)r=r*e.shape[c]+o[c];let s=[[r,1]];for(let c=0;c<n.length;c++){let l=y(t[c],0,n[c]-1),u=Math.floor(
+l),a=l-u,f=[];for(let[$,p]of s)f.push([$*n[c]+u,p*(1-a)]),a>0&&f.push([$*n[c]+u+1,p*a]);s=f}let i=0;for(let[c,l]of s)i+=
+e.values[c]*l;return i}function Xt(e,t){return P(e,...e.shape.map((o,n)=>y(Math.round(t[n]),0,o-1)))}function Qt(e,t){return e.
+reduce((o,n,r)=>o.flatMap(s=>Array.from({length:t[r]-n},(i,c)=>[...s,n+c])),[[]])}function Zt(e){return{voxel:e.start??e.shape.map(t=>t>>1),hover:null,plane:e.plane??0,layer:0,track:0,expert:0,image:"wa\
 rped",show:"first",field:"result",grid:!1,arrows:!1,labels:!!e.labels,kernels:!0,live:!1,busy:!1,k:{},without:{},temperature:1}}
-var Oe=e=>e.hover??e.voxel,eo=["voxel","image","show","field","k","without","temperature"];function to(e,t){let o=e.layers[t.
+var Fe=e=>e.hover??e.voxel,eo=["voxel","image","show","field","k","without","temperature"];function to(e,t){let o=e.layers[t.
 layer];return{...Object.fromEntries(eo.map(n=>[n,t[n]])),plane:e.axes.length===3?e.axes[t.plane]:"",layer:o?.name??"",direction:o?.
 tracks[t.track]??"",expert:o?.experts[t.expert]??""}}function kt(e,t){let o=(i,c)=>Math.max(0,i.indexOf(c)),n=o(e.layers.
 map(({name:i})=>i),t("layer")),{tracks:r,experts:s}=e.layers[n]??{tracks:[],experts:[]};return{...Object.fromEntries(eo.
@@ -63,7 +62,7 @@ l.push(4,$,0):s===2&&i&&!$?l.push(5,0,!0,i):s>=5&&((i||!$&&s===5)&&(l.push(s,0,i
 a=0;a<o.length;a++){a&&(s===1&&u(),u(a));for(var f=0;f<o[a].length;f++)n=o[a][f],s===1?n==="<"?(u(),l=[l],s=3):i+=n:s===
 4?i==="--"&&n===">"?(s=1,i=""):i=n+i[0]:c?n===c?c="":i+=n:n==='"'||n==="'"?c=n:n===">"?(u(),s=1):s&&(n==="="?(s=5,r=i,i=
 ""):n==="/"&&(s<5||o[a][f+1]===">")?(u(),s===3&&(l=l[0]),s=l,(l=l[0]).push(2,0,s),s=0):n===" "||n==="	"||n===`
-`||n==="\r"?(u(),s=2):i+=n),s===3&&i==="!--"&&(s=4,l=l[0])}return u(),l})(e)),t),arguments,[])).length>1?t:t[0]}var k,co,On,U,bt,He,ao,Ie,lo,wt,yt,Rn,_e=Symbol.for("pv"),We={},Be=[],Dn=/^m(i|n|o|s|text|space)$/,Mt=Array.isArray,St=Be.
+`||n==="\r"?(u(),s=2):i+=n),s===3&&i==="!--"&&(s=4,l=l[0])}return u(),l})(e)),t),arguments,[])).length>1?t:t[0]}var k,co,Fn,U,bt,He,ao,Ie,lo,wt,yt,Rn,_e=Symbol.for("pv"),We={},Be=[],Dn=/^m(i|n|o|s|text|space)$/,Mt=Array.isArray,St=Be.
 slice,G=Object.assign;function K(e){e&&e.parentNode&&e.remove()}function uo(e,t,o){var n,r,s,i={},c=arguments.length;for(s in t)
 s=="key"?n=t[s]:s=="ref"&&typeof e!="function"?r=t[s]:i[s]=t[s];return c>2&&(i.children=c>3?St.call(arguments,2):o),$e(e,
 i,n,r,null)}function $e(e,t,o,n,r){var s={type:e,props:t,key:o,ref:n,__k:null,__:null,__b:0,__e:null,__c:null,constructor:_e,__v:r||
@@ -99,16 +98,16 @@ t,i,s):e.removeEventListener(t,i,s));else{if(r=="http://www.w3.org/2000/svg")t=t
 olSpan"&&t!="role"&&t!="popover"&&t in e)try{return void(e[t]=o??"")}catch{}if(typeof o=="function")return;o==null||o===
 !1&&t[4]!="-"?e.removeAttribute(t):e.setAttribute(t,t=="popover"&&o==1?"":o)}}function Hn(e){return function(t){var o=this.
 __e;if(o){if(o=o[e],t[Ie]==null)t[Ie]=wt++;else if(t[Ie]<this.__a[e])return;return o(k.event?k.event(t):t)}}}function Pt(e,t,o,n,r,s,i,c,l,u){
-var a,f,$,p,_,d,h,x,g,v,b,pe,Gt,Ce,V,Yt,j,z,O=t.type;if(t.constructor!==_e)return null;128&o.__u&&(l=32&o.__u,a=o.__c.__z)&&
-(t.__u|=l,f=s=[],a.nodeType==8?c=Ue(a,s):s.push(a),c=s[0]||c),(a=k.__b)&&a(t);e:if(typeof O=="function"){$=i.length;try{
-if(x=t.props,g=(a=O.prototype)&&a.render,v=(a=O.contextType)&&n[a.__c],b=a?v?v.props.value:a.__:n,(p=o.__c)?(t.__c=p,2&p.
-__g&&(p.__g|=1)):(g?t.__c=p=new O(x,b):(t.__c=p=new je(x,b),p.constructor=O,p.render=Bn),v&&v.sub(p),p.state||(p.state={}),
-p.__n=n,p.__g|=8,p.__h=[],p.__k=[]),g&&(p.__s||(p.__s=p.state),O.getDerivedStateFromProps&&(p.__s==p.state&&(p.__s=G({},
-p.__s)),G(p.__s,O.getDerivedStateFromProps(x,p.__s)))),_=p.props,d=p.state,p.__v=t,o.__c){if(x!==_&&g&&!O.getDerivedStateFromProps&&
+var a,f,$,p,_,d,h,x,g,v,b,pe,Gt,Ce,V,Yt,j,z,F=t.type;if(t.constructor!==_e)return null;128&o.__u&&(l=32&o.__u,a=o.__c.__z)&&
+(t.__u|=l,f=s=[],a.nodeType==8?c=Ue(a,s):s.push(a),c=s[0]||c),(a=k.__b)&&a(t);e:if(typeof F=="function"){$=i.length;try{
+if(x=t.props,g=(a=F.prototype)&&a.render,v=(a=F.contextType)&&n[a.__c],b=a?v?v.props.value:a.__:n,(p=o.__c)?(t.__c=p,2&p.
+__g&&(p.__g|=1)):(g?t.__c=p=new F(x,b):(t.__c=p=new je(x,b),p.constructor=F,p.render=Bn),v&&v.sub(p),p.state||(p.state={}),
+p.__n=n,p.__g|=8,p.__h=[],p.__k=[]),g&&(p.__s||(p.__s=p.state),F.getDerivedStateFromProps&&(p.__s==p.state&&(p.__s=G({},
+p.__s)),G(p.__s,F.getDerivedStateFromProps(x,p.__s)))),_=p.props,d=p.state,p.__v=t,o.__c){if(x!==_&&g&&!F.getDerivedStateFromProps&&
 p.componentWillReceiveProps&&p.componentWillReceiveProps(x,b),t.__v==o.__v&&!(8&p.__g)||!(4&p.__g)&&p.shouldComponentUpdate&&
 p.shouldComponentUpdate(x,p.__s,b)===!1){t.__v!=o.__v&&(p.props=x,p.state=p.__s,p.__g&=-9),t.__e=o.__e,t.__k=o.__k,t.__k.
 some(function(C){C&&(C.__=t)}),Be.push.apply(p.__h,p.__k),p.__k=[],p.__h.length&&i.push(p),c=H(o);break e}p.componentWillUpdate&&
-p.componentWillUpdate(x,p.__s,b),g&&p.componentDidUpdate&&p.__h.push(function(){p.componentDidUpdate(_,d,h)})}else g&&!O.
+p.componentWillUpdate(x,p.__s,b),g&&p.componentDidUpdate&&p.__h.push(function(){p.componentDidUpdate(_,d,h)})}else g&&!F.
 getDerivedStateFromProps&&p.componentWillMount&&p.componentWillMount(),g&&p.componentDidMount&&p.__h.push(p.componentDidMount);
 p.context=b,p.props=x,p.__P=e,p.__g&=-5,pe=k.__r,Gt=g?25:0;do p.__g&=-9,pe&&pe(t),a=p.render(p.props,p.state=p.__s,p.context);while(8&
 p.__g&&++Gt<25);g&&(Be.push.apply(p.__h,p.__k),p.__k=[]),p.state=p.__s,p.getChildContext&&(n=G({},n,p.getChildContext())),
@@ -145,17 +144,17 @@ var o,n,r,s;k.__&&k.__(e,t),t.nodeType==9&&(t=t.documentElement),n=(o=e&&32&e.__
 r=[],s=[],Pt(t,t.__k,n||We,We,t.namespaceURI,n?null:t.firstChild?St.call(t.childNodes):null,r,n?n.__e:t.firstChild,o,s),
 ho(r,t.__k,s),t.__k.props.children=null}k={__e:function(e,t,o,n){for(var r,s,i;t=t.__;)if((r=t.__c)&&!(1&r.__g)){r.__g|=4;try{if((i=(s=r.constructor)&&s.getDerivedStateFromError)&&
 r.setState(s.getDerivedStateFromError(e)),r.componentDidCatch&&(r.componentDidCatch(e,n||{}),i=1),i&&8&r.__g)return void(r.
-__g|=2)}catch(c){e=c}}throw He=0,e}},co=0,On=function(e){return e!=null&&e.constructor===_e},je.prototype.setState=function(e,t){
+__g|=2)}catch(c){e=c}}throw He=0,e}},co=0,Fn=function(e){return e!=null&&e.constructor===_e},je.prototype.setState=function(e,t){
 var o=this.__s;o&&o!=this.state||(o=this.__s=G({},this.state)),typeof e=="function"&&(e=e(G({},o),this.props)),e&&(G(o,e),
 this.__v&&(t&&this.__k.push(t),so(this)))},je.prototype.forceUpdate=function(e){this.__v&&(this.__g|=4,e&&this.__h.push(
 e),so(this))},je.prototype.render=qe,U=[],He=0,ao=function(e,t){return e.__v.__b-t.__v.__b},Ie=Symbol(),lo=/(PointerCapture)$|Capture$/i,
-wt=0,yt={},Rn=0;var de,S,Et,go,Ct=Object.is,ge=0,Po=[],Lt=[],M=k,xo=M.__b,vo=M.__r,ko=M.diffed,bo=M.__c,yo=M.unmount,wo=M.__;function Ft(e,t){
+wt=0,yt={},Rn=0;var de,S,Et,go,Ct=Object.is,ge=0,Po=[],Lt=[],M=k,xo=M.__b,vo=M.__r,ko=M.diffed,bo=M.__c,yo=M.unmount,wo=M.__;function Ot(e,t){
 M.__h&&M.__h(S,e,ge||t),ge=0;var o=S.__H||(S.__H={__:[],__h:[]});return e>=o.__.length&&o.__.push({}),o.__[e]}function ee(e){
-return ge=1,qn(To,e)}function qn(e,t,o){var n=Ft(de++,2);if(n.t=e,!n.__c&&(n.__=[o?o(t):To(void 0,t),function(s){var i=(n.
+return ge=1,qn(To,e)}function qn(e,t,o){var n=Ot(de++,2);if(n.t=e,!n.__c&&(n.__=[o?o(t):To(void 0,t),function(s){var i=(n.
 __N||n.__)[0],c=n.t(i,s);Ct(i,c)||(n.__N=[c,n.__[1]],n.__c.setState({}))}],n.__c=S,!S.__f)){S.__f=!0;var r=S.shouldComponentUpdate;
 S.shouldComponentUpdate=function(s,i,c){var l=this.__H;if(!l)return!0;var u=!1,a=this.props!=s;if(l.__.some(function($){
-$.__N&&(u=!0,Ct($.__[0],$.__N[0])||(a=!0))}),r){var f=r.call(this,s,i,c);return u?f||a:f}return!u||a}}return n.__}function W(e,t){var o=Ft(de++,4);!M.__s&&Ao(o.__H,t)&&(o.__P=!1,o.__=e,o.u=t,S.__h.push(o))}function Ot(e){return ge=5,R(
-function(){return{current:e}},[])}function R(e,t){var o=Ft(de++,7);return Ao(o.__H,t)&&(o.__=e(),o.__H=t),o.__}function Y(e,t){return ge=8,R(function(){return e},
+$.__N&&(u=!0,Ct($.__[0],$.__N[0])||(a=!0))}),r){var f=r.call(this,s,i,c);return u?f||a:f}return!u||a}}return n.__}function W(e,t){var o=Ot(de++,4);!M.__s&&Ao(o.__H,t)&&(o.__P=!1,o.__=e,o.u=t,S.__h.push(o))}function Ft(e){return ge=5,R(
+function(){return{current:e}},[])}function R(e,t){var o=Ot(de++,7);return Ao(o.__H,t)&&(o.__=e(),o.__H=t),o.__}function Y(e,t){return ge=8,R(function(){return e},
 t)}function Vn(){var e;do{for(;e=Lt.shift();)try{he(e)}catch(o){M.__e(o,{__:(e=e.__P)&&e.__v})}for(;e=Po.shift();){var t=e.
 __H;if(e.__P&&t)try{t.__h.some(he),t.__h.some(Nt),t.__h=[]}catch(o){t.__h=[],M.__e(o,e.__v)}}}while(Lt.length)}M.__b=function(e){
 S=null,xo&&xo(e)},M.__=function(e,t){e&&t.__k&&t.__k.__m&&(e.__m=t.__k.__m),wo&&wo(e,t)},M.__r=function(e){vo&&vo(e),de=
@@ -182,14 +181,14 @@ r>0&&(o+=r),n.push({e:s,start:i,value:r})}),n}function No(e,t,[o,n]){let r=(i,c)
 i*n).toFixed(1)}`,s=e.map(()=>0);return Array.from({length:t},(i,c)=>{let l=e.map((f,$)=>s[$]+(f[c]??0)),[u,a]=[l.map(r),
 s.map(r).reverse()];return s=l,`M${[...u,...a].join("L")}Z`})}var ne=e=>[1,3,5].map(t=>parseInt(e.slice(t,t+2),16)),Je=(e,t,o)=>e.map((n,r)=>n+(t[r]-n)*o),Yn=e=>w(e.map(t=>t/255<=.04045?
 t/255/12.92:((t/255+.055)/1.055)**2.4).map((t,o)=>t*[.2126,.7152,.0722][o])),ve=e=>Yn(ne(e))>.22,Xe=e=>`rgb(${e.map(Math.
-round).join(" ")})`,Fo=e=>ve(e)?[16,18,22]:[244,241,234],Qe=["#16161d","#5b4a78","#c98b7d","#f6ecd4"].map(ne),Ze=["#2a6f\
+round).join(" ")})`,Oo=e=>ve(e)?[16,18,22]:[244,241,234],Qe=["#16161d","#5b4a78","#c98b7d","#f6ecd4"].map(ne),Ze=["#2a6f\
 d1","#101216","#e8853a"].map(ne);function ke(e,t){let o=y(t,0,1)*(e.length-1),n=Math.min(Math.floor(o),e.length-2);return Je(
 e[n],e[n+1],o-n)}function B(e,t,o){if(t==="none")return o.map(()=>0);let n=e.read(e.displacement),r=Jn(e,t);return o.map((s,i)=>{let c=P(
 n,i,...o);if(!r)return c;let l=o.map(u=>u/r.every);return c+fe(e.read(r.values),l,[i])})}function Jn(e,t){let[o,n]=t.split(
 ":");return o==="knockout"?e.knockouts[n].field:o==="snapshot"?e.snapshots[n].field:o==="step"?e.steps[n]:null}var et=(e,t)=>t.
-startsWith("snapshot:")?e.snapshots[t.slice(9)]:null,Oo=(e,t,o)=>{let n=B(e,t,o);return o.map((r,s)=>r+n[s])},re=(e,t,o)=>fe(
-e.read(e.images.moving),Oo(e,t,o));function tt(e,t,o,n){return e.labels?t==="fixed"?P(e.read(e.labels.fixed),...n):t==="\
-moving"?P(e.read(e.labels.moving),...n):Xt(e.read(e.labels.moving),Oo(e,o,n)):0}var Ro=(e,t)=>t?e.label_names[String(t)]??
+startsWith("snapshot:")?e.snapshots[t.slice(9)]:null,Fo=(e,t,o)=>{let n=B(e,t,o);return o.map((r,s)=>r+n[s])},re=(e,t,o)=>fe(
+e.read(e.images.moving),Fo(e,t,o));function tt(e,t,o,n){return e.labels?t==="fixed"?P(e.read(e.labels.fixed),...n):t==="\
+moving"?P(e.read(e.labels.moving),...n):Xt(e.read(e.labels.moving),Fo(e,o,n)):0}var Ro=(e,t)=>t?e.label_names[String(t)]??
 `label ${t}`:"";function be(e,t){let[o,n]=t.split(":");if(o==="none")return"no displacement";if(o==="knockout"){let{layer:r,
 expert:s}=e.knockouts[n];return`without ${e.layers.find(({name:i})=>i===r).experts[s]} in ${r}`}return o==="snapshot"?`t\
 raining step ${e.snapshots[n].step}`:o==="step"?`field after step ${Number(n)+1}`:"result"}function J(e,t,o=e.every){return t.map((n,r)=>{let s=Math.ceil(e.grid[r]/o);return y(Math.floor(n/(e.stride[r]*o)+.5),0,
@@ -369,15 +368,15 @@ k[n.name]??n.k,i);return m`
   `}function sr(e){let t=e.trained??e.metrics,o=(n,r)=>L(n[r],X[r][1]);return st(e.metrics).map(n=>`${X[n][0]} ${o(e.metrics,
 n)} (as trained ${o(t,n)})`).join(", ")}function it(e,t){let[o,n]=e.axes.map((r,s)=>s).filter(r=>r!==t);return{normal:t,row:o,column:n}}var ae=(e,t)=>e.axes.length===
 2?-1:t.plane,ir={z:"axial",y:"coronal",x:"sagittal"},Ut=(e,t)=>ir[e.axes[t]],le=(e,t)=>[e.shape[t.row],e.shape[t.column]],
-we=(e,t,o,n)=>`${n*e.spacing[t.column]} / ${o*e.spacing[t.row]}`;function F({row:e,column:t},o,n,r){let s=[...o];return s[e]=
+we=(e,t,o,n)=>`${n*e.spacing[t.column]} / ${o*e.spacing[t.row]}`;function O({row:e,column:t},o,n,r){let s=[...o];return s[e]=
 n,s[t]=r,s}var qo=(e,t,o,n)=>`M-0.5 ${e}H${t-1.5}M${t+1.5} ${e}H${n-.5}M${t} -0.5V${e-1.5}M${t} ${e+1.5}V${o-.5}`;function Vo(e,t,o,n){
-let[r,s]=le(e,n),i=Math.max(2,Math.round(Math.max(r,s)/16)),c=(u,a)=>{let f=B(e,t,F(n,o,u,a));return`${(a+f[n.column]).toFixed(
+let[r,s]=le(e,n),i=Math.max(2,Math.round(Math.max(r,s)/16)),c=(u,a)=>{let f=B(e,t,O(n,o,u,a));return`${(a+f[n.column]).toFixed(
 2)} ${(u+f[n.row]).toFixed(2)}`},l="";for(let u=0;u<r;u+=i)for(let a=0;a<s;a++)l+=(a?"L":"M")+c(u,a);for(let u=0;u<s;u+=
 i)for(let a=0;a<r;a++)l+=(a?"L":"M")+c(a,u);return l}function zo(e,t,o,n){let[r,s]=le(e,n),i=Math.max(2,Math.round(Math.
-max(r,s)/18)),c="";for(let l=i>>1;l<r;l+=i)for(let u=i>>1;u<s;u+=i){let a=B(e,t,F(n,o,l,u));Math.hypot(a[n.column],a[n.row])>
+max(r,s)/18)),c="";for(let l=i>>1;l<r;l+=i)for(let u=i>>1;u<s;u+=i){let a=B(e,t,O(n,o,l,u));Math.hypot(a[n.column],a[n.row])>
 .2&&(c+=ct(u,l,u+a[n.column],l+a[n.row],.9))}return c}function ct(e,t,o,n,r){let s=Math.hypot(o-e,n-t),i=s&&Math.min(r,s*
 .6)/s,[c,l]=[(o-e)*i,(n-t)*i],u=(f,$)=>`${f.toFixed(2)} ${$.toFixed(2)}`,a=[u(o-c-l*.5,n-l+c*.5),u(o-c+l*.5,n-l-c*.5)];return`\
-M${u(e,t)}L${u(o,n)}M${a[0]}L${u(o,n)}L${a[1]}`}function Ko(e,t,o,n,r){let[s,i]=le(e,r),c=(u,a)=>tt(e,t,o,F(r,n,u,a)),l="";
+M${u(e,t)}L${u(o,n)}M${a[0]}L${u(o,n)}L${a[1]}`}function Ko(e,t,o,n,r){let[s,i]=le(e,r),c=(u,a)=>tt(e,t,o,O(r,n,u,a)),l="";
 for(let u=0;u<s;u++)for(let a=0;a<i;a++){let f=c(u,a);a+1<i&&c(u,a+1)!==f&&(l+=`M${a+.5} ${u-.5}v1`),u+1<s&&c(u+1,a)!==f&&
 (l+=`M${a-.5} ${u+.5}h1`)}return l}var Me=(e,t)=>{let{low:o,high:n}=e.images.window,r=y((t-o)/(n-o),0,1)*255;return[r,r,r]};function Se(e,t,o){let n=(c,l)=>P(
 e.read(e.images[c]),...l),r=e.images.window.high-e.images.window.low,s=Math.max(2,Math.round(Math.max(...e.shape)/6));return{
@@ -386,13 +385,13 @@ l/s)))%2?Je(Me(e,re(e,o,c)),[255,214,150],.12):Me(e,n("fixed",c)),difference:c=>
 function Go(e,t,o,{show:n,expert:r,field:s}){if(n==="first")return cr(e,t,o,et(e,s)?.layers[t.name]);if(n==="gate"){let[
 c,l]=Ht(t,r);return u=>Je(c,l,E(e,t,o,u).gates[r])}let i=Math.log(t.experts.length);return c=>ke(Qe,E(e,t,o,c).entropy/i)}
 function cr(e,t,o,n){let r=t.colours.map(ne);if(n){let i=e.read(n.first);return c=>r[P(i,o,...J(t,c,n.every))]}let s=e.read(
-t.indices);return i=>r[P(s,o,0,...J(t,i))]}var Ht=(e,t)=>[Fo(e.colours[t]),ne(e.colours[t])];function Yo(e,t,o,n,r){return at(
-e,t,(s,i)=>r(F(o,n,s,i)))}function at(e,t,o){let n=new Uint8ClampedArray(e*t*4);for(let r=0,s=0;r<e;r++)for(let i=0;i<t;i++,
+t.indices);return i=>r[P(s,o,0,...J(t,i))]}var Ht=(e,t)=>[Oo(e.colours[t]),ne(e.colours[t])];function Yo(e,t,o,n,r){return at(
+e,t,(s,i)=>r(O(o,n,s,i)))}function at(e,t,o){let n=new Uint8ClampedArray(e*t*4);for(let r=0,s=0;r<e;r++)for(let i=0;i<t;i++,
 s+=4){let c=o(r,i);c&&([n[s],n[s+1],n[s+2],n[s+3]]=[c[0],c[1],c[2],255])}return n}var ar={ArrowUp:["row",-1],ArrowDown:["row",1],ArrowLeft:["column",-1],ArrowRight:["column",1],PageUp:["normal",1],PageDown:[
 "normal",-1],Home:["home",0]};function Jo(e,{shift:t}){return o=>{let[n,r]=ar[o.key]??[];!n||e(n,r*(o.shiftKey?t:1))===!1||
 (o.preventDefault(),o.stopPropagation())}}function Xo(e,t){return[(t.clientY-e.top)/e.height,(t.clientX-e.left)/e.width]}function Qo({ondrag:e,onpress:t,onhover:o,
 onleave:n}){return{onpointerdown:r=>{r.button||(r.currentTarget.setPointerCapture(r.pointerId),t?.(r))},onpointermove:r=>{
-r.currentTarget.hasPointerCapture(r.pointerId)?e(r):r.pointerType==="mouse"&&o?.(r)},onpointerleave:r=>n?.(r)}}function Pe({rows:e,columns:t,pixels:o,given:n}){let r=Ot();return W(()=>{r.current.getContext("2d").putImageData(new ImageData(
+r.currentTarget.hasPointerCapture(r.pointerId)?e(r):r.pointerType==="mouse"&&o?.(r)},onpointerleave:r=>n?.(r)}}function Pe({rows:e,columns:t,pixels:o,given:n}){let r=Ft();return W(()=>{r.current.getContext("2d").putImageData(new ImageData(
 o(),t,e),0,0)},[e,t,...n]),m`<canvas ref=${r} width=${t} height=${e} aria-hidden="true" />`}var ue=({box:e,kind:t=null,children:o})=>m`
   <svg class=${t} viewBox=${e} preserveAspectRatio="none" aria-hidden="true">${o}</svg>
 `,Wt=(e,t)=>ve(t)?e:`${e} moe-light-under`,Ae=({box:e,colour:t,...o})=>m`
@@ -420,7 +419,7 @@ e,u),$=o.voxel[r],p=R(()=>i(u,o.voxel),[i,u,$]),_=`-0.5 -0.5 ${f} ${a}`,d=()=>Yo
 var ur=({voxel:e,axes:t})=>m`
   <rect class="moe-hover" x=${e[t.column]-.5} y=${e[t.row]-.5} width="1" height="1" />
 `;function pr(e,t,o){return R(()=>{let[n,r]=le(e,o),s=c=>{let[l,u]=Xo(c.currentTarget.getBoundingClientRect(),c),[a,f]=[
-y(Math.floor(l*n),0,n-1),y(Math.floor(u*r),0,r-1)];return F(o,t.state.voxel,a,f)},i=c=>ut(t,s(c));return Qo({onpress:i,ondrag:i,
+y(Math.floor(l*n),0,n-1),y(Math.floor(u*r),0,r-1)];return O(o,t.state.voxel,a,f)},i=c=>ut(t,s(c));return Qo({onpress:i,ondrag:i,
 onhover:c=>t.set({hover:s(c)}),onleave:()=>t.set({hover:null})})},[e,t,o])}var ut=(e,t)=>e.set({voxel:t,hover:null});function mr(e,t,o,n){
 if(!(o>=0))return!1;let r=[...t.state.voxel];r[o]=y(r[o]+n,0,e.shape[o]-1),ut(t,r)}var pt=({caption:e,onenlarge:t,...o})=>m`
   <div class="moe-small">
@@ -472,7 +471,7 @@ extra:p=>_r(e,o,p)};return m`
   `}var fr=(e,t,o)=>Y(Se(e,t,o),[e,t,o]);function $r(e,{image:t,field:o,labels:n,grid:r,arrows:s}){return Y((c,l)=>{let u={
 data:e,field:o,voxel:l,axes:c};return[...(n&&e.labels?an[t]:[]).map(([f,$])=>m`<${mt} which=${f} kind=${$} ...${u} />`),
 r&&m`<${on} ...${u} />`,s&&m`<${nn} ...${u} />`]},[e,t,o,n,r,s])}function _r(e,t,o){let n=e.layers[t.layer];return!t.kernels||
-!n?null:m`<${rn} data=${e} layer=${n} track=${t.track} voxel=${Oe(t)} axes=${o} />`}function hr(e,t,o){let[,n]=cn.find(([
+!n?null:m`<${rn} data=${e} layer=${n} track=${t.track} voxel=${Fe(t)} axes=${o} />`}function hr(e,t,o){let[,n]=cn.find(([
 i])=>i===t),[r,s]=o<0?["the image","."]:[`${Ut(e,o)} plane`,", Page Up and Page Down change the slice."];return`${n} ima\
 ge, ${r}. Arrow keys move the voxel${s}`}var dr=(e,t)=>t<0?[]:e.axes.map((o,n)=>n).filter(o=>o!==t);function gr(e,t,o){let{
 data:n,store:r,state:s}=o;return m`<${pt}
@@ -653,7 +652,7 @@ null,[e,t])}var Sr=({data:e,store:t,layer:o})=>m`
   onchange=${n=>e.set({show:n})}
 />`;function Er({layer:e,state:{show:t,expert:o}}){if(t==="first")return null;let[n,r]=t==="gate"?[Ht(e,o),"1"]:[Qe,`${L(
 Math.log(e.experts.length))} nats`],s=`linear-gradient(90deg, ${n.map(Xe).join(", ")})`;return m`0<i class="moe-ramp" style=${{
-background:s}} />${r}`}var Cr=e=>(e.every>1?`Every ${Fe(e.every-1)} voxel of this layer is stored. `:"")+`Grid ${e.grid.
+background:s}} />${r}`}var Cr=e=>(e.every>1?`Every ${Oe(e.every-1)} voxel of this layer is stored. `:"")+`Grid ${e.grid.
 join("\u2009\xD7\u2009")}, one voxel of it is ${e.stride[0]} of the image. ${e.k} of ${e.experts.length} experts are cho\
 sen.`;var Lr=700,[qt,Vt]=[300,80];function _n({data:e,store:t,state:o}){let n=e.snapshots.length-1,[r,s]=Nr(t,n),i=e.layers[o.
 layer],c=zt(o,n),{step:l,metrics:u}=e.snapshots[c],a=e.snapshots.map(({layers:$})=>$[i.name]?.load[o.track]??[]),f="dice"in
@@ -680,12 +679,12 @@ u?` Dice at step ${l}: ${L(u.dice,3)}.`:"";return m`
   `}var zt=(e,t)=>e.field.startsWith("snapshot:")?Number(e.field.slice(9)):t;function Nr(e,t){let[o,n]=ee(!1);return W(()=>{
 if(!o)return;let s=setInterval(()=>{let i=zt(e.state,t)+1;i>t?n(!1):e.set({field:`snapshot:${i}`})},Lr);return()=>clearInterval(
 s)},[o]),[o,s=>{s&&zt(e.state,t)===t&&e.set({field:"snapshot:0"}),n(s)}]}function dn({data:e,layer:t,state:o,voxel:n}){let r=it(e,ae(e,o)),s=E(e,t,o.track,n),i={data:e,layer:t,state:o,voxel:n,axes:r,
-decision:s};if(!t.attention)return rt(t)&&m`<${Fr} ...${i} />`;let c=Ir(t,o.track);return se(e,t,o.track,n).map(l=>m`<${jr} source=${c} head=${l} ...${i} />`)}
-var hn=4;function Fr(e){let{data:t,layer:o,voxel:n,axes:r,decision:s}=e,i=Math.max(...o.kernels.map(a=>a??1))/2+.75,c=tn(
+decision:s};if(!t.attention)return rt(t)&&m`<${Or} ...${i} />`;let c=Ir(t,o.track);return se(e,t,o.track,n).map(l=>m`<${jr} source=${c} head=${l} ...${i} />`)}
+var hn=4;function Or(e){let{data:t,layer:o,voxel:n,axes:r,decision:s}=e,i=Math.max(...o.kernels.map(a=>a??1))/2+.75,c=tn(
 t,o,n,r,i),l=c?.scale??1,u=l===1?"arrows at true size":`arrows \xD7${l}`;return m`
     <figure class="moe-lens">
       <div style=${{aspectRatio:we(t,r,1,1)}}>
-        <${Or} reach=${i} ...${e} />
+        <${Fr} reach=${i} ...${e} />
         <${ue} box=${`${-i} ${-i} ${2*i} ${2*i}`}>
           ${o.kernels.map((a,f)=>m`<${Rr} layer=${o} e=${f} decision=${s} />`)}
           ${c&&m`<${Dr} layer=${o} chain=${c} />`}
@@ -693,9 +692,9 @@ t,o,n,r,i),l=c?.scale??1,u=l===1?"arrows at true size":`arrows \xD7${l}`;return 
       </div>
       <figcaption>${`Kernels at true size, one square is one voxel of the level; ${u}`}</figcaption>
     </figure>
-  `}function Or({data:e,layer:t,state:o,voxel:n,axes:r,decision:s,reach:i}){let c=Math.round(2*i*hn),l=Bt(t,s.place),u=()=>{
+  `}function Fr({data:e,layer:t,state:o,voxel:n,axes:r,decision:s,reach:i}){let c=Math.round(2*i*hn),l=Bt(t,s.place),u=()=>{
 let _=Se(e,o.image,o.field),d=(h,x)=>Math.round(l[h]+((x+.5)/hn-i)*t.stride[h]);return at(c,c,(h,x)=>{let[g,v]=[d(r.row,
-h),d(r.column,x)];return g>=0&&v>=0&&g<e.shape[r.row]&&v<e.shape[r.column]?_(F(r,n,g,v)).map(pe=>pe*.8):null})},{image:a,
+h),d(r.column,x)];return g>=0&&v>=0&&g<e.shape[r.row]&&v<e.shape[r.column]?_(O(r,n,g,v)).map(pe=>pe*.8):null})},{image:a,
 field:f,plane:$}=o,p=[e,t,a,f,$,n.join(",")];return m`<${Pe} rows=${c} columns=${c} pixels=${u} given=${p} />`}function Rr({
 layer:e,e:t,decision:{chosen:o,gates:n}}){let[r,s]=[e.kernels[t],e.colours[t]],i={x:-r/2,y:-r/2,width:r,height:r};return o.
 includes(t)?m`<${Ae} box=${i} colour=${s} stroke-opacity=${lt(n[t])} />`:m`<rect class="moe-kernel moe-kernel-off" ...${i} stroke=${s} stroke-opacity="0.8" />`}
@@ -738,10 +737,11 @@ weights:f}=t,[$,p]=[s.row,s.column].map(x=>a[x]-u[x]),_=Math.max(...f),d=Ur(t,s,
     </figure>
   `}var Ur=({tokens:e,weights:t},{normal:o},n)=>e.map((r,s)=>[r,t[s]]).filter(([r])=>o<0||r[o]===n[o]);function Hr({data:e,
 layer:t,state:o,voxel:n,axes:r,source:s,low:i,high:c}){let[l,u]=[r.row,r.column].map($=>(c[$]-i[$])*t.stride[$]),a=()=>{
-let $=Se(e,s,"result"),p=(_,d)=>y(i[_]*t.stride[_]+d-(t.stride[_]>>1),0,e.shape[_]-1);return at(l,u,(_,d)=>$(F(r,n,p(r.row,
-_),p(r.column,d))).map(h=>h*.7))},f=[e,t,s,o.plane,n.join(",")];return m`<${Pe} rows=${l} columns=${u} pixels=${a} given=${f} />`}var xn=48;function vn({data:e,layer:t,shares:o,state:n,store:r}){let s=Math.max(.25,...o.map(i=>w(i.map(Math.abs))));return m`
-    <p class="moe-note">Experts${"\u2019"} shares add up to this level${"\u2019"}s step, in voxels of the level.</p>
-    ${o.map((i,c)=>m`<${Wr}
+let $=Se(e,s,"result"),p=(_,d)=>y(i[_]*t.stride[_]+d-(t.stride[_]>>1),0,e.shape[_]-1);return at(l,u,(_,d)=>$(O(r,n,p(r.row,
+_),p(r.column,d))).map(h=>h*.7))},f=[e,t,s,o.plane,n.join(",")];return m`<${Pe} rows=${l} columns=${u} pixels=${a} given=${f} />`}var Wr="Experts\u2019 shares add up to this level\u2019s step, in voxels of the level.",xn=48;function vn({data:e,layer:t,
+shares:o,state:n,store:r}){let s=Math.max(.25,...o.map(i=>w(i.map(Math.abs))));return m`
+    <p class="moe-note">${Wr}</p>
+    ${o.map((i,c)=>m`<${Br}
         key=${c}
         name=${e.axes[c]}
         layer=${t}
@@ -750,7 +750,7 @@ _),p(r.column,d))).map(h=>h*.7))},f=[e,t,s,o.plane,n.join(",")];return m`<${Pe} 
         pressed=${c===n.track}
         onpick=${()=>c<t.tracks.length&&r.set({track:c})}
       />`)}
-  `}function Wr({name:e,layer:t,row:o,span:n,pressed:r,onpick:s}){let i=w(o);return m`
+  `}function Br({name:e,layer:t,row:o,span:n,pressed:r,onpick:s}){let i=w(o);return m`
     <button
       type="button"
       class="moe-sum"
@@ -782,7 +782,7 @@ s"]:[]],s={logit:Math.max(1,...o.logits.map(Math.abs)),share:n&&Math.max(.1,...n
         </tr>
       </thead>
       <tbody>
-        ${e.experts.map((i,c)=>m`<${Br}
+        ${e.experts.map((i,c)=>m`<${qr}
             key=${i}
             layer=${e}
             e=${c}
@@ -793,13 +793,13 @@ s"]:[]],s={logit:Math.max(1,...o.logits.map(Math.abs)),share:n&&Math.max(.1,...n
           />`)}
       </tbody>
     </table>
-  `}function Br({layer:e,e:t,here:o,decision:{logits:n,probabilities:r,chosen:s,gates:i},share:c,scales:l}){let[u,a,f]=[
+  `}function qr({layer:e,e:t,here:o,decision:{logits:n,probabilities:r,chosen:s,gates:i},share:c,scales:l}){let[u,a,f]=[
 e.experts[t],e.colours[t],s.indexOf(t)],$=f<0,p={colour:a,low:0,high:1},_=e.left_out.includes(t)?"out":A(n[t]);return m`
     <tr data-expert=${u} class=${$?"moe-dropped":""} aria-current=${o?"true":null}>
       <th scope="row"><${N} colour=${a} />${u}</th>
       <${_t} name="logit" value=${n[t]} text=${_} ...${p} low=${-l.logit} high=${l.logit} />
       <${_t} name="softmax" value=${r[t]} text=${r[t].toFixed(2)} ...${p} />
-      <td data-value="rank" data-number=${f}>${$?"\u2013":Fe(f)}</td>
+      <td data-value="rank" data-number=${f}>${$?"\u2013":Oe(f)}</td>
       <${_t} name="gate" value=${i[t]} text=${$?"0":i[t].toFixed(2)} ...${p} />
       ${c&&m`<${_t}
           name="share"
@@ -815,12 +815,12 @@ e.experts[t],e.colours[t],s.indexOf(t)],$=f<0,p={colour:a,low:0,high:1},_=e.left
     <span>${o}</span>
     <${ft} value=${t} low=${n} high=${r} colour=${s} />
   </td>
-`;var qr=["result","none"],Vr=200;function bn(e,t){let o=Oe(t),n=B(e,t.field,o),r=e.layers[t.layer]??null,s=r&&E(e,r,t.track,
+`;var Vr=["result","none"],zr=200;function bn(e,t){let o=Fe(t),n=B(e,t.field,o),r=e.layers[t.layer]??null,s=r&&E(e,r,t.track,
 o),i=r&&q(e,r,o);return{voxel:o,u:n,layer:r,decision:s,shares:i}}function yn({data:e,store:t,state:o,seen:n}){let{voxel:r,
 u:s,layer:i,decision:c,shares:l}=n,u=i&&ot(e,i,o.track,l);return m`
     <${T} title="At this voxel" kind="moe-voxel" data-voxel=${r.join(",")}>
       <${wn} data=${e} state=${o} seen=${n} displacement=${s.join(",")}>
-        ${i&&!qr.includes(o.field)&&m`<span>decisions are those of the result</span>`}
+        ${i&&!Vr.includes(o.field)&&m`<span>decisions are those of the result</span>`}
       <//>
       <div class="moe-lenses">
         ${i&&m`<${dn} data=${e} layer=${i} state=${o} voxel=${r} />`}
@@ -831,7 +831,7 @@ u:s,layer:i,decision:c,shares:l}=n,u=i&&ot(e,i,o.track,l);return m`
       <div class="moe-sums">
         ${l&&m`<${vn} data=${e} layer=${i} shares=${l} state=${o} store=${t} />`}
       </div>
-      <${zr} text=${jo(e,o,r,s,c)} />
+      <${Kr} text=${jo(e,o,r,s,c)} />
     <//>
   `}function wn({data:e,state:t,seen:{voxel:o,u:n},displacement:r=null,children:s}){return m`
     <p class="moe-where">
@@ -840,17 +840,17 @@ u:s,layer:i,decision:c,shares:l}=n,u=i&&ot(e,i,o.track,l);return m`
       <span data-displacement=${r}>${`u = (${n.map(i=>A(i)).join(", ")})`}</span>
       ${s}
     </p>
-  `}function zr({text:e}){let[t,o]=ee("");return W(()=>{let n=setTimeout(()=>o(e),Vr);return()=>clearTimeout(n)},[e]),m`<p class="moe-live" role="status" aria-live="polite">${t}</p>`}
+  `}function Kr({text:e}){let[t,o]=ee("");return W(()=>{let n=setTimeout(()=>o(e),zr);return()=>clearTimeout(n)},[e]),m`<p class="moe-live" role="status" aria-live="polite">${t}</p>`}
 function Mn({data:e,state:t,seen:o}){let{layer:n,decision:r}=o;return m`
     <div class="moe-pocket" aria-hidden="true">
       ${n&&m`
           <${wn} data=${e} state=${t} seen=${o} />
-          <span class="moe-track moe-stack"><${$t} layer=${n} pieces=${Kr(n,r)} /></span>
+          <span class="moe-track moe-stack"><${$t} layer=${n} pieces=${Gr(n,r)} /></span>
         `}
     </div>
-  `}function Kr(e,{chosen:t,gates:o}){let n=w(t.map(r=>o[r]))||1;return t.map(r=>[r,o[r]/n,`${e.experts[r]} ${o[r].toFixed(
-2)}`])}var Gr=xe(["layer","track","field"],mn),Yr=xe(["layer","field"],pn),Jr=xe(["layer","live","k","without","temperature","b\
-usy"],Bo),Xr=xe(["layer","track","field"],_n);function Qr(e){let{data:t,state:o}=e,[n,r]=[t.layers.length>0,bn(t,o)];return m`
+  `}function Gr(e,{chosen:t,gates:o}){let n=w(t.map(r=>o[r]))||1;return t.map(r=>[r,o[r]/n,`${e.experts[r]} ${o[r].toFixed(
+2)}`])}var Yr=xe(["layer","track","field"],mn),Jr=xe(["layer","field"],pn),Xr=xe(["layer","live","k","without","temperature","b\
+usy"],Bo),Qr=xe(["layer","track","field"],_n);function Zr(e){let{data:t,state:o}=e,[n,r]=[t.layers.length>0,bn(t,o)];return m`
     <div
       class="moe"
       role="region"
@@ -867,26 +867,26 @@ usy"],Bo),Xr=xe(["layer","track","field"],_n);function Qr(e){let{data:t,state:o}
         ${n&&m`<${$n} ...${e} />`}
         <${yn} seen=${r} ...${e} />
       </div>
-      <div class="moe-more">${n&&m`<${Zr} ...${e} />`}</div>
+      <div class="moe-more">${n&&m`<${es} ...${e} />`}</div>
       <${Mn} seen=${r} ...${e} />
     </div>
-  `}var Zr=e=>m`
-  <${Gr} ...${e} />
+  `}var es=e=>m`
   <${Yr} ...${e} />
   <${Jr} ...${e} />
-  ${e.data.snapshots.length>1&&m`<${Xr} ...${e} />`}
-`;function Ee(e,t,o={}){let n=Re({...Zt(t),...o}),r=()=>ze(m`<${Qr} data=${t} store=${n} state=${n.state} />`,e);r();let s=n.
+  <${Xr} ...${e} />
+  ${e.data.snapshots.length>1&&m`<${Qr} ...${e} />`}
+`;function Ee(e,t,o={}){let n=Re({...Zt(t),...o}),r=()=>ze(m`<${Zr} data=${t} store=${n} state=${n.state} />`,e);r();let s=n.
 subscribe(r);return{store:n,replace(i){t={...t,...i};let c=t.knockouts.length||!n.state.field.startsWith("knockout:");n.
 set({busy:!1,field:c?n.state.field:"result"}),r()},destroy(){s(),Ke(e)}}}async function Kt(e,t,o){return t.view==="steps"?ye(e,t,o):Ee(e,await Z(t),o)}function Sn(e){return Promise.all([...e.querySelectorAll(
 "[data-moereg-explorer]:not([data-moereg-alive])")].map(async t=>{t.dataset.moeregAlive="true";let o=JSON.parse(t.querySelector(
 "script[type='application/json']").textContent);return t.explorer=await Kt(t.querySelector("[data-moereg-mount]"),o),performance.
-mark("moereg-ready"),t.explorer}))}var ht=({model:e,el:t})=>e.get("view")==="steps"?os(e,t):ts(e,t),es=["hover","busy","\
-live"];async function ts(e,t){let o=u=>e.get(u),n=await Z(xt(o("payload"))),r=Ee(t,n,kt(n,o)),{store:s}=r,i=gt(e,{current:()=>to(
-n,s.state),apply:u=>s.set(kt(n,u))});s.subscribe((u,a)=>{[...a].every(f=>es.includes(f))||i.changed()});let c=async()=>r.
+mark("moereg-ready"),t.explorer}))}var ht=({model:e,el:t})=>e.get("view")==="steps"?ns(e,t):os(e,t),ts=["hover","busy","\
+live"];async function os(e,t){let o=u=>e.get(u),n=await Z(xt(o("payload"))),r=Ee(t,n,kt(n,o)),{store:s}=r,i=gt(e,{current:()=>to(
+n,s.state),apply:u=>s.set(kt(n,u))});s.subscribe((u,a)=>{[...a].every(f=>ts.includes(f))||i.changed()});let c=async()=>r.
 replace(await Z(xt(o("payload")))),l=u=>{u.alive&&s.set({live:!0}),u.failed&&s.set({busy:!1})};return e.on("change:paylo\
 ad",c),e.on("msg:custom",l),e.send({hello:!0}),()=>{i.stop(),e.off("change:payload",c),e.off("msg:custom",l),r.destroy()}}
-function os(e,t){let o=ye(t,e.get("payload"),{step:e.get("step")}),n=gt(e,{current:()=>({step:o.store.state.step}),apply:s=>o.
+function ns(e,t){let o=ye(t,e.get("payload"),{step:e.get("step")}),n=gt(e,{current:()=>({step:o.store.state.step}),apply:s=>o.
 store.set({step:s("step")})});o.store.subscribe((s,i)=>i.has("step")&&n.changed());let r=()=>o.replace(e.get("payload"));
-return e.on("change:payload",r),()=>{n.stop(),e.off("change:payload",r),o.destroy()}}var ns={render:ht};return Ln(rs);})();
+return e.on("change:payload",r),()=>{n.stop(),e.off("change:payload",r),o.destroy()}}var rs={render:ht};return Ln(ss);})();
 export const { attentionAt, contributionsAt, createExplorer, createSteps, decisionAt, decode, displacementAt, interpolate, layerVoxel, mount, mountAll, openPayload, render, signed, warpedAt } = moeregView;
 export default moeregView.default;

@@ -78,6 +78,8 @@ test("linear interpolation in three dimensions, of one channel", () => {
   const two = filled([2, 2, 2, 2], (c, z, y, x) => 100 * c + 4 * z + 2 * y + x);
   close(interpolate(two, [0.5, 0.25, 0.75], [1]), 100 + 2 + 0.5 + 0.75);
   close(interpolate(two, [0.5, 0.25, 0.75], [0]), 2 + 0.5 + 0.75);
+  const nested = filled([2, 3, 4], (a, b, x) => 100 * a + 10 * b + x);
+  close(interpolate(nested, [2.5], [1, 2]), 122.5);
 });
 
 test("outside, the border's value", () => {

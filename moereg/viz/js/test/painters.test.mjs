@@ -51,21 +51,26 @@ test("images are painted as they are stored, or pulled", () => {
 });
 
 test("a checkerboard changes with every block along every axis", () => {
-  const paint = imagePainter(deep({ shape: [12, 12, 12] }), "checkerboard", "none"); // blocks of two
-  const data = deep();
-  const tinted = ([r, g, b]) => r !== b && g !== b;
-  assert.equal(tinted(paint([0, 0, 0])), false);
-  assert.equal(tinted(imagePainter(data, "checkerboard", "none")([0, 0, 2])), true);
-  assert.equal(tinted(imagePainter(data, "checkerboard", "none")([0, 2, 2])), false);
+  const shape = [2, 8, 22]; // blocks of 22 / 6, rounded: four voxels
+  const zeros = filled(shape, () => 0);
+  const images = { fixed: zeros, moving: zeros, window: { low: 0, high: 1 } };
+  const paint = imagePainter(deep({ shape, images }), "checkerboard", "none");
+  const tinted = (...voxel) => paint(voxel)[0] > 0; // black, or black with a tint
+  const row = Array.from({ length: 9 }, (_, x) => Number(tinted(0, 0, x))).join("");
+  assert.equal(row, "000011110");
+  assert.deepEqual([tinted(1, 3, 0), tinted(0, 4, 0), tinted(1, 4, 4)], [false, true, false]);
 });
 
-test("difference: warped above fixed is orange, below is blue", () => {
-  const fixed = (value) => ({ images: { ...flat().images, fixed: filled([3, 4], () => value) } });
-  const paint = (value) => imagePainter(flat(fixed(value)), "difference", "none")([1, 2]);
-  const [above, equal, below] = [paint(2), paint(12), paint(22)];
-  assert.ok(above[0] > above[2] && below[2] > below[0], `${above} ${below}`);
-  close(equal, rgb("#101216"));
-  close(paint(2), mix(rgb("#101216"), rgb("#e8853a"), 1)); // half the window's span
+test("difference: warped above fixed is orange, below is blue, the window's half makes full colour", () => {
+  const { moving } = flat().images; // 12 at the voxel
+  const paint = (value) => {
+    const images = { moving, fixed: filled([3, 4], () => value), window: { low: 10, high: 30 } };
+    return imagePainter(flat({ images }), "difference", "none")([1, 2]);
+  };
+  const [blue, dark, orange] = ["#2a6fd1", "#101216", "#e8853a"].map(rgb);
+  close(paint(12), dark);
+  close([paint(2), paint(7)], [orange, mix(dark, orange, 0.5)]);
+  close([paint(22), paint(17)], [blue, mix(dark, blue, 0.5)]);
 });
 
 test("routing: first expert, gate, entropy", () => {
@@ -122,5 +127,6 @@ test("loads over time lie on top of each other", () => {
     ),
     ["M0.0 60.0L300.0 40.0L300.0 80.0L0.0 80.0Z", "M0.0 0.0L300.0 0.0L300.0 40.0L0.0 60.0Z"],
   );
+  assert.ok(areas([[0], [1], [0]], 1, [300, 80])[0].startsWith("M0.0 80.0L150.0 0.0L300.0 80.0"));
   assert.equal(areas([[], [1]], 1, [10, 10])[0], "M0.0 10.0L10.0 0.0L10.0 10.0L0.0 10.0Z"); // not there at first
 });

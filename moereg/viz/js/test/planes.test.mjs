@@ -54,6 +54,23 @@ test("the grid is carried to x + u(x): to the right by the column's component", 
   assert.ok(sagittal.startsWith("M0.50 -1.00L1.50 -1.00L2.50 -1.00M0.50 -1.00L0.50 0.00M"), sagittal);
 });
 
+test("large slices have as many lines and arrows as small ones", () => {
+  const sized = (columns) => flat({ shape: [4, columns], displacement: filled([2, 4, columns], () => 1) });
+  // 42 / 16 and 46 / 18 voxels from line to line, rounded: 3
+  assert.equal(deformedGrid(sized(42), "result", [0, 0], FLAT).split("M").length - 1, 2 + 14);
+  const starts = arrows(sized(46), "result", [0, 0], FLAT).match(/(?<=M)\d+\.00 \d+\.00(?=L\d+\.00 \d+\.00M)/g);
+  assert.deepEqual([starts.length, starts[0], starts.at(-1)], [15, "1.00 1.00", "43.00 1.00"]);
+});
+
+test("an arrow is as long as both of its components", () => {
+  for (const u of [
+    [0.25, 0],
+    [0, -0.25],
+    [0.15, 0.15],
+  ])
+    assert.notEqual(arrows(flat({ displacement: filled([2, 3, 4], (axis) => u[axis]) }), "result", [0, 0], FLAT), "");
+});
+
 test("arrows lead from x to x + u(x), and short ones are left out", () => {
   const [one, two] = arrows(flat(), "result", [0, 0], FLAT).split("M1.00 1.00")[1].split("M3.00 1.00");
   assert.ok(one.startsWith("L0.50 2.00"), one);
@@ -79,6 +96,11 @@ test("outlines run between voxels of different labels", () => {
   assert.equal(outline(flat({ shape: [2, 2], labels }), "fixed", "result", [0, 0], FLAT), "M0.5 0.5h1M0.5 0.5v1");
 });
 
+test("an outline is drawn once", () => {
+  const row = flat({ shape: [1, 4], labels: { fixed: map([[1, 1, 2, 2]]) } });
+  assert.equal(outline(row, "fixed", "result", [0, 0], FLAT), "M1.5 -0.5v1");
+});
+
 test("kernels are drawn at true size around the layer's voxel, first choice last", () => {
   const wide = layer({ stride: [2, 4] });
   const [small, large] = kernelExtents(flat(), wide, 0, [2, 4], FLAT); // the layer's voxel (1, 1) sits on (2, 4)
@@ -98,6 +120,8 @@ test("a window covers its tokens, half a token before the first", () => {
   const { expert, box } = attentionWindow(flat({ shape: [6, 8] }), coarse, 0, [2, 6], FLAT);
   assert.equal(expert, 1);
   assert.deepEqual(box, { x: 3, y: -1, width: 4, height: 4 });
+  const clipped = attentionWindow(flat({ shape: [6, 8] }), coarse, 0, [4, 6], FLAT); // the last row of three
+  assert.deepEqual(clipped.box, { x: 3, y: 3, width: 4, height: 2 });
   assert.equal(attentionWindow(flat(), layer(), 0, [0, 0], FLAT), null);
 });
 
@@ -112,7 +136,12 @@ test("shares head to tail end where their sum ends", () => {
       [1, "-0.75 0.50L-1.25 3.50"],
     ],
   );
-  assert.equal(sum.split("M")[1], "0.00 0.00L-1.25 3.50");
+  assert.equal(sum, arrowPath(0, 0, -1.25, 3.5, 0.5));
+});
+
+test("the scale of arrows is a round one, and never below a tenth", () => {
+  const scale = (reach) => arrowChain(flat(), layer(), [2, 3], FLAT, reach).scale; // the sum is 7.43 long
+  assert.deepEqual([80, 20, 10, 4, 1.5, 0.5].map(scale), [5, 2, 1, 0.2, 0.1, 0.1]);
 });
 
 test("arrows of a slice are those of its axes; small ones are enlarged, and none is none", () => {

@@ -20,6 +20,14 @@ test("a layer's voxel i sits on voxel i * stride of the image", () => {
   assert.deepEqual(layerVoxel(coarse, [5, 15]), [2, 3]); // not beyond the last one
 });
 
+test("the closest voxel of a layer is taken", () => {
+  const wide = { grid: [4], stride: [5], every: 1 };
+  assert.deepEqual(
+    [2, 3, 7, 8].map((v) => layerVoxel(wide, [v])[0]),
+    [0, 1, 1, 2],
+  );
+});
+
 test("of a large layer every n-th voxel is stored", () => {
   const thinned = { grid: [5, 5, 5], stride: [2, 2, 2], every: 2 };
   assert.deepEqual(layerVoxel(thinned, [2, 5, 9]), [1, 1, 2]);
@@ -34,6 +42,11 @@ test("logits, softmax, choice, gates and entropy of one decision", () => {
   assert.deepEqual(chosen, [1, 0]);
   close(gates, [0.25, 0.75]); // by expert, not by rank
   close(entropy, 0.5623351);
+});
+
+test("softmax stands large logits", () => {
+  const large = layer({ logits: filled([2, 2, 2, 2], (_, e) => 1000 + (e ? Math.log(3) : 0)) });
+  close(decisionAt(flat(), large, 0, [0, 0]).probabilities, [0.25, 0.75]);
 });
 
 test("every direction has a router of its own", () => {
@@ -165,6 +178,7 @@ test("attention in three dimensions", () => {
 test("another layer has other tracks and experts", () => {
   const data = flat({ layers: [layer(), layer({ tracks: ["all"], experts: ["a", "b", "c"] })] });
   assert.deepEqual(forLayer(data, { track: 1, expert: 1 }, 1), { layer: 1, track: 0, expert: 1 });
+  assert.deepEqual(forLayer(data, { track: 0, expert: 2 }, 0), { layer: 0, track: 0, expert: 1 });
   assert.equal(trackName(layer(), 1), "direction x");
   assert.equal(trackName(heads(KEYS), 1), "token of fixed");
 });

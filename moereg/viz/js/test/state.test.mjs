@@ -11,6 +11,7 @@ const two = () => flat({ layers: [layer(), heads(() => 0)] });
 test("a first look", () => {
   const state = initialState(deep());
   assert.deepEqual([state.voxel, state.plane, state.image, state.field], [[1, 1, 2], 0, "warped", "result"]);
+  assert.deepEqual([state.temperature, state.k, state.without, state.live], [1, {}, {}, false]);
   assert.deepEqual(initialState(deep({ start: [0, 2, 3], plane: 2 })).voxel, [0, 2, 3]);
   assert.deepEqual([initialState(flat()).labels, initialState(flat({ labels: {} })).labels], [false, true]);
 });
@@ -69,7 +70,7 @@ test("numbers: a real minus, and room for a sign", () => {
     ["+0.42", "\u22121.30", "\u20070.00", "\u20070.00"],
   );
   assert.equal(spokenNumber(0), "0.00");
-  assert.deepEqual([plain(-1.25, 1), plain(3), percent(0.126)], ["\u22121.3", "3.00", "13\u2009%"]);
+  assert.deepEqual([plain(-1.25, 1), plain(0), percent(0.126)], ["\u22121.3", "0.00", "13\u2009%"]);
   assert.deepEqual([0, 1, 2, 3].map(ordinal), ["1st", "2nd", "3rd", "4th"]);
   assert.deepEqual([closest([0.5, 1, 2], 1.4), closest([0.5, 1, 2], 9)], [1, 2]);
   assert.deepEqual([same([1, { a: 2 }], [1, { a: 2 }]), same([1], [2])], [true, false]);

@@ -56,13 +56,12 @@ export function interpolate(map, position, leading = []) {
   let corners = [[base, 1]];
   for (let axis = 0; axis < shape.length; axis++) {
     const place = clamp(position[axis], 0, shape[axis] - 1);
-    const low = Math.min(Math.floor(place), Math.max(shape[axis] - 2, 0));
-    const high = Math.min(low + 1, shape[axis] - 1);
+    const low = Math.floor(place);
     const part = place - low;
     const next = [];
     for (const [flat, weight] of corners) {
-      if (part < 1) next.push([flat * shape[axis] + low, weight * (1 - part)]);
-      if (part > 0) next.push([flat * shape[axis] + high, weight * part]);
+      next.push([flat * shape[axis] + low, weight * (1 - part)]);
+      if (part > 0) next.push([flat * shape[axis] + low + 1, weight * part]); // on the last voxel there is no next one
     }
     corners = next;
   }

@@ -4,12 +4,13 @@ import { signed, sum } from "../base/numbers.mjs";
 import { html } from "../base/view.mjs";
 import { endToEnd } from "../data/bars.mjs";
 
+const NOTE = "Experts\u2019 shares add up to this level\u2019s step, in voxels of the level.";
 const HALF = 48; // percent of the bar on either side of zero
 
 export function ShareBars({ data, layer, shares, state, store }) {
   const span = Math.max(0.25, ...shares.map((row) => sum(row.map(Math.abs))));
   return html`
-    <p class="moe-note">Experts${"\u2019"} shares add up to this level${"\u2019"}s step, in voxels of the level.</p>
+    <p class="moe-note">${NOTE}</p>
     ${shares.map(
       (row, direction) => html`<${ShareBar}
         key=${direction}
