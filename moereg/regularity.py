@@ -13,7 +13,9 @@ def diffusion(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor,
     check_field("displacement", displacement)
     require_size("displacement", displacement, 2)
     dims = displacement.shape[1]
-    return dims * sum(displacement.diff(dim=axis).square().mean() for axis in range(2, 2 + dims))
+    return dims * sum(
+        (displacement.diff(dim=axis).square().mean() for axis in range(2, 2 + dims)), start=displacement.new_zeros(())
+    )
 
 
 def bending_energy(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, ""]:

@@ -99,6 +99,19 @@ def test_soft_dice_by_hand():
     torch.testing.assert_close(loss, torch.tensor(1 - 8 / 12))
 
 
+@pytest.mark.parametrize("without", ["moving_labels", "fixed_labels"])
+def test_a_batch_without_both_label_maps_has_no_overlap(without):
+    batch = training.collate(blob_pairs(1), "cpu")
+    registration = models.Registration(torch.zeros(2, 2, 24, 24), batch.moving)
+    # In each direction one disc against the other, as the labels have it without registration.
+    (disc,) = metrics.dice(batch.moving_labels[0], batch.fixed_labels[0]).values()
+    assert training.batch_dice(registration, batch) == pytest.approx(disc)
+    unlabelled = replace(batch, **{without: None})
+    assert unlabelled.labels is None
+    with pytest.raises(ValueError, match="batch must have label maps to be measured by, got none"):
+        training.batch_dice(registration, unlabelled)
+
+
 def test_label_supervision_and_routing_losses_are_in_the_loss():
     model, batch = tiny_model(), training.collate(blob_pairs(1), "cpu")
     registration = model(batch.moving, batch.fixed)
