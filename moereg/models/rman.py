@@ -98,7 +98,7 @@ class ResBlock(nn.Module):
         return F.leaky_relu(self.body(features) + self.shortcut(features), 0.2)
 
 
-def halved(features: Float[Tensor, "batch c *space"]) -> Float[Tensor, "batch c *half"]:
+def average_pooled(features: Float[Tensor, "batch c *space"]) -> Float[Tensor, "batch c *half"]:
     """Average over 3^D voxels around every second one: coarse voxel `i` sits on fine voxel `2 i`, n becomes ceil(n/2).
 
     The usual 2^D average would shift every level by half a voxel against `fields.upsample`. The border is repeated.
@@ -255,6 +255,7 @@ class RMAn(nn.Module):
         fixed_maps = self.encode(fixed)  # the same in every recursion
         displacement, steps, looks = None, [], []
         for _ in range(recursions):
+            # psi_k = network(warp(moving, phi_{k-1}), fixed),   phi_k = compose(phi_{k-1}, psi_k)
             warped = moving if displacement is None else sample(moving, displacement)
             residual, seen = self.residual(self.encode(warped), fixed_maps, fixed.shape[2:])
             displacement = residual if displacement is None else residual + sample(displacement, residual)
@@ -266,7 +267,7 @@ class RMAn(nn.Module):
         """One branch: features at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
         features, maps = fast_layout(image), []
         for block in self.down:
-            features = halved(block(features))
+            features = average_pooled(block(features))
             maps.append(features)
         return maps
 

@@ -198,6 +198,7 @@ class Router(nn.Module):
         """Route every voxel. `generator` draws the noise, where the router has any and is in training mode."""
         logits = self._linear(self.weight, features)  # step: logits
         if self.noise_weight is not None and self.training:
+            # x + normal * (softplus(h W_n) + 0.01)
             spread = F.softplus(self._linear(self.noise_weight, features)) + 0.01
             normal = torch.randn(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
             logits = logits + normal * spread

@@ -125,6 +125,7 @@ def read_experts(experts: nn.Module, features: Tensor, readout: Tensor) -> list[
 
 def _read_convolution(conv: nn.Module, features: Tensor, readout: Tensor) -> Tensor:
     """`readout . conv(features)` as one convolution with the rows of `readout` for output channels."""
+    # a . (W * h + b) = (a W) * h + a . b
     weight = torch.einsum("rc,c...->r...", readout, conv.weight)
     convolve = {2: F.conv2d, 3: F.conv3d}[features.ndim - 2]
     return convolve(features, weight, readout @ conv.bias, padding=conv.padding)
@@ -172,6 +173,7 @@ class SpatialHeterogeneousMoE(nn.Module):
         routing = self.router(features)  # step: features
         # Displacements are summed in the precision of the gates, float32 also under autocast: bfloat16 holds 8 bits.
         routing = routing.with_proposals(self.proposals(features).to(routing.gates.dtype))  # step: proposals
+        # u_d = sum_e g_{d,e} (a_d . E_e(h))
         return routing.contributions.sum(2), routing  # step: sum
 
     def proposals(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch dims expert *space"]:
@@ -182,6 +184,7 @@ class SpatialHeterogeneousMoE(nn.Module):
         """The mixtures themselves, `y_d`, before the readout: `(B, C, *S) -> (B, D, C', *S)`."""
         routing = self.router(features)
         gates = routing.gates.unbind(2)
+        # y_d = sum_e g_{d,e} E_e(h)
         mixed = sum(g[:, :, None] * expert[:, None] for g, expert in zip(gates, self.experts(features), strict=True))
         return mixed.expand(-1, self.dims, *mixed.shape[2:]), routing
 
