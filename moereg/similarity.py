@@ -65,24 +65,6 @@ def lncc(
     return _LocalCorrelation.apply(warped, fixed, window, epsilon, border)
 
 
-def lncc_reference(warped: Tensor, fixed: Tensor, window: int = 9, *, epsilon: float = 1e-5) -> Tensor:
-    """The definition of `lncc` written out with one convolution per moment: slow, clear, differentiated by autograd."""
-    batch, channels, *space = warped.shape
-    warped, fixed = (_remove_mean(image).reshape(batch * channels, 1, *space) for image in (warped, fixed))
-    convolve = torch.nn.functional.conv3d if len(space) == 3 else torch.nn.functional.conv2d
-    kernel = warped.new_ones(1, 1, *[window] * len(space))
-
-    def box(image: Tensor) -> Tensor:
-        return convolve(image, kernel, padding=window // 2)
-
-    count = box(torch.ones_like(warped))
-    mean_w, mean_f = box(warped) / count, box(fixed) / count
-    covariance = box(warped * fixed) / count - mean_w * mean_f
-    variance_w = (box(warped * warped) / count - mean_w**2).clamp_min(0)
-    variance_f = (box(fixed * fixed) / count - mean_f**2).clamp_min(0)
-    return -(covariance**2 / (variance_w * variance_f + epsilon)).mean()
-
-
 def _remove_mean(image: Tensor) -> Tensor:
     # Detached: the loss does not depend on an offset, so the mean carries no gradient.
     return image - image.detach().mean(dim=tuple(range(2, image.ndim)), keepdim=True)
