@@ -44,7 +44,7 @@ from moereg.experiments import force_against_truth
 from moereg.filters import spatial_gradient
 from moereg.models.drivenmorph import IntensityDifference
 from moereg.nn import NeuralDemonsLayer
-from moereg.nn.demons import demons_force
+from moereg.nn.demons import feature_demons_force
 from moereg.training import TrainingConfig, fit
 from moereg.viz.figures import show_arrows, show_image
 
@@ -77,7 +77,7 @@ def force_at(y, x):
     return torch.linalg.solve(J.T @ J + lam * torch.eye(2), J.T @ d)
 
 
-force = demons_force(f, m, max_step=L)[0]
+force = feature_demons_force(f, m, max_step=L)[0]
 for y, x in [(30, 22), (20, 40), (41, 33)]:
     print(f"voxel ({y}, {x})   solved {force_at(y, x).numpy().round(4)}   library {force[:, y, x].numpy().round(4)}")
     torch.testing.assert_close(force_at(y, x), force[:, y, x], rtol=1e-3, atol=1e-5)
@@ -86,7 +86,7 @@ for y, x in [(30, 22), (20, 40), (41, 33)]:
 # One channel is the classical force of chapter 03, to rounding:
 
 # %%
-one = demons_force(f[:, :1], m[:, :1], max_step=L)
+one = feature_demons_force(f[:, :1], m[:, :1], max_step=L)
 esm = classical.demons_force((f - m)[:, :1], spatial_gradient((f + m)[:, :1] / 2), max_step=L)
 torch.testing.assert_close(one, esm, rtol=1e-3, atol=1e-5)
 print(f"largest difference {float((one - esm).abs().max()):.1e} voxels")
@@ -105,12 +105,12 @@ features = torch.stack([bar, along * bar])[None]
 moved = fields.warp(features, torch.full((1, 2, 32, 32), 0.5))  # pulls by half a voxel down and right
 _, axes = plt.subplots(1, 2, figsize=(6.4, 3.2), layout="constrained")
 for ax, channels, title in zip(axes, (1, 2), ("one intensity", "two features"), strict=True):
-    arrows = demons_force(moved[:, :channels], features[:, :channels], max_step=1.0)[0]
+    arrows = feature_demons_force(moved[:, :channels], features[:, :channels], max_step=1.0)[0]
     show_arrows(show_image(ax, bar, title=title), 3 * arrows, every=3)
 plt.show()
 
 # %%
-single, double = (demons_force(moved[:, :c], features[:, :c], max_step=1.0)[0, 0].abs().mean() for c in (1, 2))
+single, double = (feature_demons_force(moved[:, :c], features[:, :c], max_step=1.0)[0, 0].abs().mean() for c in (1, 2))
 print(f"mean force along the bar: {single:.3f} voxels from one intensity, {double:.3f} from two features")
 assert double > 10 * single, "the aperture problem: one gradient tells nothing across itself"
 
@@ -123,7 +123,7 @@ assert double > 10 * single, "the aperture problem: one gradient tells nothing a
 # %%
 wild = torch.randn(2, 1, 16, 24, 24, generator=generator)
 for scale in (1, 1000):
-    lengths = demons_force(scale * wild[0], scale * wild[1], max_step=L).norm(dim=1)
+    lengths = feature_demons_force(scale * wild[0], scale * wild[1], max_step=L).norm(dim=1)
     print(f"features x {scale:<5} longest force {lengths.max():.3f} voxels, mean {lengths.mean():.3f}")
     assert lengths.max() <= L * (1 + 1e-4)
 
@@ -131,8 +131,8 @@ for scale in (1, 1000):
 # Limit cases: no difference, no force; no structure, no force and no NaN.
 
 # %%
-assert demons_force(f, f).abs().max() == 0
-assert demons_force(torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)).abs().max() == 0
+assert feature_demons_force(f, f).abs().max() == 0
+assert feature_demons_force(torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)).abs().max() == 0
 print("equal images: exactly zero; constant images: exactly zero")
 
 # %% [markdown]
