@@ -7,6 +7,7 @@ from torch import nn
 
 from moereg.data.pairs import Pair
 from moereg.models.registration import Registration
+from moereg.nn.routing import Router, Site
 
 
 def field_of(vector, like):
@@ -91,3 +92,78 @@ class PretendFit:
         for toy in model.modules():
             if isinstance(toy, Toy):
                 toy.config, toy.pairs, toy.inside = config, pairs, type(model).__name__
+
+
+ORGAN_EXPERTS = ("1²", "3²", "5²")
+
+
+def organ_pair(corner, *, size=32, edge=12, name="organ", noise=0.1):
+    """A square organ (2) in a body (1) with a rim of background (0); the organ moves by two voxels along x."""
+    labels = torch.zeros(1, size, size, dtype=torch.int64)
+    labels[0, 1:-1, 1:-1] = 1
+    row, column = corner
+    labels[0, row : row + edge, column : column + edge] = 2
+    generator = torch.Generator().manual_seed(100 * row + column)
+    image = labels.float() + noise * torch.rand(1, size, size, generator=generator)
+    truth = torch.zeros(2, size, size)
+    truth[1][labels[0] == 2] = 2.0
+    names = {1: "body", 2: "organ"}
+    return Pair(image, image, labels, labels, truth, label_names=names, name=f"{name} {corner}")
+
+
+class RoutesByOrgan(nn.Module):
+    """Decides by intensity: expert 2 in the organ, expert 1 elsewhere, expert 0 never; `order` renames them.
+
+    Experts propose -2, 0 and 2 voxels along x and nothing along y, so that the organ's motion is the truth of
+    `organ_pair`. Two decoder layers, on every voxel and on every second one, of which the first makes the field; an
+    encoder layer of one router has experts of other names.
+    """
+
+    def __init__(self, order=(0, 1, 2), gate="renormalised"):
+        super().__init__()
+        self.order = list(order)
+        names = tuple(ORGAN_EXPERTS[e] for e in range(3))
+        self.encoder = Router(2, ("head 1", "head 2"), k=1, site=Site("encoder.0.moa", "encoder", 1))
+        self.fine, self.coarse = (
+            Router(2, names, k=1, gate=gate, routers=("y", "x"), site=Site(f"decoder.{i}.shmoe", "decoder", 2**i))
+            for i in range(2)
+        )
+        # of intensity and one: never, 0, 20 * intensity - 30 (10 in the organ, -10 in the body, -30 in the background)
+        weight = torch.tensor([[0.0, -50.0], [0.0, 0.0], [20.0, -30.0]])[self.order]
+        with torch.no_grad():
+            self.encoder.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))  # head 1 wherever there is anything
+            for router in (self.fine, self.coarse):
+                router.weight.copy_(weight.repeat(2, 1))
+
+    def looked_at(self, fixed):
+        """What the routers see."""
+        return fixed
+
+    def forward(self, moving, fixed):
+        features = torch.cat([self.looked_at(fixed), torch.ones_like(fixed)], 1)
+        proposals = torch.zeros(len(fixed), 2, 3, *fixed.shape[2:])
+        proposals[:, 1] = torch.tensor([-2.0, 0.0, 2.0])[self.order].view(3, 1, 1)
+        fine = self.fine(features).with_proposals(proposals)
+        layers = (self.encoder(features), fine, self.coarse(features[:, :, ::2, ::2]))
+        field = fine.contributions.sum(2)
+        return Registration(field, moving, (field,), {routing.name: routing for routing in layers})
+
+
+class RoutesByNothing(RoutesByOrgan):
+    """The same with decisions that come from a random image, another one for every pair."""
+
+    def looked_at(self, fixed):
+        generator = torch.Generator().manual_seed(int(1000 * fixed.double().sum()) + 7)
+        return (torch.rand(fixed.shape, generator=generator) > 0.5).float() + 1
+
+
+class RoutesByNeighbour(RoutesByOrgan):
+    """Knows the organ of the *next* pair, and routes each pair by that."""
+
+    def __init__(self, pairs):
+        super().__init__()
+        self.pairs = pairs
+
+    def looked_at(self, fixed):
+        own = next(i for i, pair in enumerate(self.pairs) if torch.equal(pair.fixed[None], fixed))
+        return self.pairs[(own + 1) % len(self.pairs)].fixed[None]

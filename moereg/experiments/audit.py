@@ -160,7 +160,7 @@ def entropy_against_error(model: nn.Module, pairs: Sequence[Pair]) -> Finding:
 
 def entropy_sentence(rows: Sequence[dict]) -> str:
     """In how many routers entropy and error go together, by the one rule over pairs."""
-    effects = [paired_effect(values, np.zeros(len(values))) for values in (r["per_pair"]["spearman"] for r in rows)]
+    effects = [paired_effect(values, [0.0] * len(values)) for values in (r["per_pair"]["spearman"] for r in rows)]
     directions = [effect.direction for effect in effects]
     strongest = max(range(len(rows)), key=lambda i: abs(effects[i].mean))
     row, effect = rows[strongest], effects[strongest]
@@ -183,9 +183,10 @@ def decoders(result: Registration) -> Iterator[Routing]:
     return (routing for routing in result.routing.values() if routing.role == "decoder")
 
 
-@torch.no_grad()
 def run(model: nn.Module, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Registration]]:
     """Register every pair, in evaluation mode."""
     model.eval()
     for pair in pairs:
-        yield pair, model(pair.moving[None], pair.fixed[None])
+        with torch.no_grad():
+            result = model(pair.moving[None], pair.fixed[None])
+        yield pair, result
