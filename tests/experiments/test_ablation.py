@@ -116,4 +116,4 @@ def test_a_variant_differs_in_what_its_name_says(name, differs):
 
 
 def test_kinds_differ_in_the_kind_of_expert_alone():
-    assert KINDS == {kind: {"expert_kind": kind} for kind in ("nested", "full", "separable")}
+    assert {kind: {"expert_kind": kind} for kind in ("nested", "full", "separable")} == KINDS

@@ -13,7 +13,9 @@ pytestmark = pytest.mark.plain_errors
 
 
 def row(method, seed, dice, per_pair=None, **more):
-    return {"method": method, "seed": seed, "dice": dice} | more | ({"per_pair": {"dice": per_pair}} if per_pair else {})
+    return (
+        {"method": method, "seed": seed, "dice": dice} | more | ({"per_pair": {"dice": per_pair}} if per_pair else {})
+    )
 
 
 def test_kept_of_an_evaluation():
