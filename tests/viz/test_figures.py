@@ -184,7 +184,7 @@ def test_arrows_start_at_their_own_voxel(ax):
 
 @pytest.fixture
 def routing() -> Routing:
-    """Two items, two routers, four experts on a 3 x 4 x 5 grid; the first expert counts places, other in each router."""
+    """Two items, two routers, four experts on a 3 x 4 x 5 grid; the first expert counts places."""
     count = torch.arange(60).view(3, 4, 5)
     first = torch.stack([torch.stack([(count + 2 * item + router) % 4 for router in (0, 1)]) for item in (0, 1)])
     indices = torch.stack([first, (first + 1) % 4], 2)
@@ -219,7 +219,8 @@ def test_bars_of_the_load_stand_at_their_router_in_their_colour(ax):
     one, three, five, seven = palette.EXPERTS[:4]
     assert returned is ax
     assert [bar for bar in bars_of(ax) if bar[2] > 0] == [
-        (0.0, -0.4, 0.75, 0.8, one), (0.0, 0.6, 0.5, 0.8, three), (0.75, -0.4, 0.25, 0.8, five), (0.5, 0.6, 0.5, 0.8, seven),
+        (0.0, -0.4, 0.75, 0.8, one), (0.0, 0.6, 0.5, 0.8, three),
+        (0.75, -0.4, 0.25, 0.8, five), (0.5, 0.6, 0.5, 0.8, seven),
     ]  # fmt: skip
     assert {(to_hex(bar.get_edgecolor()), bar.get_linewidth()) for bar in ax.patches} == {("#ffffff", 0.5)}
     assert ticks_of(ax, "y") == [(0, "z"), (1, "y")]
@@ -240,7 +241,7 @@ def test_a_legend_names_the_colours():
 
 @pytest.fixture
 def registered(routing):
-    """A pair `(6, 8, 10)` whose images are counted from 0, 1000 and 2000, moved by (1, 2, 3), with the routing above."""
+    """A pair `(6, 8, 10)`, fixed, moving, warped counted from 0, 1000, 2000, moved by (1, 2, 3), routed as above."""
     count = torch.arange(480, dtype=torch.float32).view(1, 6, 8, 10)
     pair = Pair(count + 1000, count, name="phantom 7")
     one = replace(routing, logits=routing.logits[:1], gates=routing.gates[:1], indices=routing.indices[:1])
@@ -288,8 +289,8 @@ def test_the_overview_says_what_it_shows(registered):
     pair, result = registered
     figure, text = overview(pair, result)
     assert text == (
-        "Fixed, moving and warped slice of phantom 7, the warped one with the deformed grid; maps of the first expert in "
-        "decoder.0.shmoe for z, y. Mean load: 1³ 25%, 3³ 25%, 5³ 25%, 7³ 25%."
+        "Fixed, moving and warped slice of phantom 7, the warped one with the deformed grid; "
+        "maps of the first expert in decoder.0.shmoe for z, y. Mean load: 1³ 25%, 3³ 25%, 5³ 25%, 7³ 25%."
     )
     assert key_of(figure) == list(zip(("1³", "3³", "5³", "7³"), palette.EXPERTS, strict=False))
     assert {label.get_fontsize() for label in figure.legends[0].get_texts()} == {9}
