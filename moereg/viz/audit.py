@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moereg.viz.palette import BETWEEN, CONTROL, MEASURED, REFERENCE, expert_colours
+from moereg.viz.style import heading, key_below
 
 
 def draw_load(rows: list[dict]) -> Figure:
@@ -23,10 +24,10 @@ def draw_load(rows: list[dict]) -> Figure:
             width = np.array([share[router, expert] for router in routers])
             axes.barh(routers, width, left=left, color=colour, edgecolor=BETWEEN, linewidth=0.5, label=expert)
             left += width
-        axes.set_title(layer, fontsize=9, loc="left")
+        heading(axes, layer)
         axes.set_xlim(0, 1)
         axes.invert_yaxis()
-    figure.legend(*_legend_of(figure), loc="outside lower center", ncols=8, fontsize=8, frameon=False)
+    key_below(figure, 8)
     return figure
 
 
@@ -92,12 +93,3 @@ def _bars(names: list[str], values: list[float], **options) -> Axes:
     axes.axvline(0, color=REFERENCE, linewidth=0.8)
     axes.invert_yaxis()
     return axes
-
-
-def _legend_of(figure: Figure) -> tuple[list, list[str]]:
-    """Handles and names of every expert of a figure, each name once: an encoder has other experts than a decoder."""
-    found = {}
-    for axes in figure.axes:
-        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(name, handle)
-    return list(found.values()), list(found)

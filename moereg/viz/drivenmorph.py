@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from moereg.viz.palette import CONTROL, MEASURED, REFERENCE, SECOND_CONTROL
+from moereg.viz.style import key_below
 
 
 def draw_forces(rows: list[dict]) -> Figure:
@@ -20,5 +21,5 @@ def draw_forces(rows: list[dict]) -> Figure:
     figure.axes[0].axhline(90, color=REFERENCE, linewidth=0.8)  # chance
     figure.axes[0].set_ylabel("angle between, degrees")
     figure.axes[1].set_ylabel("rank correlation of lengths")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    key_below(figure)
     return figure

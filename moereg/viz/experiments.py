@@ -13,8 +13,8 @@ from moereg.viz.audit import draw_agreement, draw_correlation, draw_knock_out, d
 from moereg.viz.drivenmorph import draw_forces
 from moereg.viz.palette import CONTROL, MEASURED, OTHER
 from moereg.viz.rman import draw_recursions
-from moereg.viz.seeds import dots_over_seeds
 from moereg.viz.segreg import draw_labels, draw_quality, draw_regularity
+from moereg.viz.style import dots_over_seeds, heading
 
 
 def draw(finding) -> Figure:
@@ -46,7 +46,7 @@ def draw_variants(rows: list[dict]) -> Figure:
             axes.set_visible(False)  # the truth is not known
             continue
         dots_over_seeds(axes, {variant: [row[key] for row in own if row[kind] == variant] for variant in variants})
-        axes.set_title(task, fontsize=9, loc="left")
+        heading(axes, task)
         axes.set_xlabel("Dice" if key == "dice" else "endpoint error, voxels")
     return figure
 

@@ -10,7 +10,7 @@ from moereg.fields import sample
 from moereg.models import RecursiveRegistration
 from moereg.viz.figures import show_image, slice_of
 from moereg.viz.palette import CHOSEN, CONTROL
-from moereg.viz.seeds import STYLES, line_over_seeds
+from moereg.viz.style import STYLES, heading, key_below, line_over_seeds
 
 
 def draw_attention(
@@ -115,9 +115,9 @@ def draw_recursions(rows: list[dict]) -> Figure:
                 )
             axes.axvline(number, color=CONTROL, linewidth=6, alpha=0.2)
             axes.set_xticks(sorted({row["recursions"] for row in rows}))
-        grid[0, column].set_title(f"trained with {number}", fontsize=9, loc="left")
+        heading(grid[0, column], f"trained with {number}")
         grid[1, column].set_xlabel("recursions")
     grid[0, 0].set_ylabel("Dice")
     grid[1, 0].set_ylabel("surface distance, mm")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    key_below(figure)
     return figure

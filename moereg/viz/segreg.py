@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from moereg.experiments.degradation import line, mean_points
 from moereg.viz.palette import CONTROL, MEASURED, REFERENCE
-from moereg.viz.seeds import STYLES, dots_over_seeds, line_over_seeds
+from moereg.viz.style import STYLES, dots_over_seeds, heading, key_below, line_over_seeds
 
 
 def draw_labels(rows: list[dict]) -> Figure:
@@ -32,7 +32,7 @@ def draw_quality(rows: list[dict]) -> Figure:
             axes.annotate(f"{point['amount']:g}", place, xytext=(4, 4), textcoords="offset points", fontsize=8)
         found, ends = line(points), np.array([min(r["quality"] for r in own), 1.0])
         axes.plot(ends, found["intercept"] + found["slope"] * ends, color=REFERENCE, linewidth=0.8)
-        axes.set_title(f"{way} (voxels)\nslope {found['slope']:.2f}, R² {found['r2']:.3f}", fontsize=9, loc="left")
+        heading(axes, f"{way} (voxels)\nslope {found['slope']:.2f}, R² {found['r2']:.3f}")
         axes.set_xlabel("Dice of the segmentation")
     figure.axes[0].set_ylabel("Dice of the registration")
     return figure
@@ -53,7 +53,7 @@ def draw_regularity(rows: list[dict]) -> Figure:
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
         axes.set_xlabel("weight of the smoothness")
-        axes.set_title(title, fontsize=9, loc="left")
+        heading(axes, title)
     figure.axes[0].set_ylabel("endpoint error, voxels")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    key_below(figure)
     return figure
