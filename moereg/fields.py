@@ -70,6 +70,7 @@ def compose(
     check_field("first", first)
     check_field("second", second)
     check_same_space("first", first, "second", second, channels=True)
+    # v(x) + u(x + v(x))
     return second + sample(first, second)
 
 
@@ -83,6 +84,7 @@ def exponentiate(velocity: Float[Tensor, "batch dims *space"], steps: int = 7) -
     check_positive("steps", steps, integer=True)
     displacement = velocity / 2**steps
     for _ in range(steps):
+        # u <- u o u
         displacement = displacement + sample(displacement, displacement)
     return displacement
 
@@ -98,6 +100,7 @@ def invert(
     check_field("displacement", displacement)
     inverse = -displacement
     for _ in range(iterations):
+        # w(x) <- -u(x + w(x))
         previous, inverse = inverse, -sample(displacement, inverse)
         if (inverse - previous).abs().max() < tolerance:
             break
@@ -113,6 +116,7 @@ def jacobian_determinant(displacement: Float[Tensor, "batch dims *space"]) -> Fl
     dims = displacement.shape[1]
     require_size("displacement", displacement, 2)
     columns = torch.gradient(displacement, dim=list(range(2, 2 + dims)))  # d/dx_j of every channel
+    # J_ij = d u_i / d x_j + (i == j)
     j = [[columns[col][:, row] + (row == col) for col in range(dims)] for row in range(dims)]
     if dims == 2:
         determinant = j[0][0] * j[1][1] - j[0][1] * j[1][0]

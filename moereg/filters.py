@@ -42,6 +42,7 @@ def _difference(image: Tensor, axis: int, step: float, border: str) -> Tensor:
     else:
         start = (image.narrow(axis, 1, 1) - first) / step
         end = (last - image.narrow(axis, size - 2, 1)) / step
+    # (I(x+1) - I(x-1)) / (2 h)
     middle = (image.narrow(axis, 2, size - 2) - image.narrow(axis, 0, size - 2)) / (2 * step)
     return torch.cat((start, middle, end), axis)
 
@@ -56,6 +57,7 @@ def gaussian_taps(sigma: Float[Tensor, "*kernels"], radius: int) -> Float[Tensor
     length = 2 * half_ring + 1
     index = torch.arange(half_ring + 1, dtype=sigma.dtype, device=sigma.device)
     frequency = 2 * math.pi / length * index
+    # H(w) = exp(sigma^2 (cos w - 1))
     response = torch.exp(sigma[..., None] ** 2 * (torch.cos(frequency) - 1))
     # A real, even spectrum has an even transform: a sum of cosines, each frequency but zero counting twice.
     waves = torch.cos(frequency[:, None] * index[: radius + 1]) * torch.where(index > 0, 2, 1)[:, None]

@@ -65,24 +65,6 @@ def lncc(
     return _LocalCorrelation.apply(warped, fixed, window, epsilon, border)
 
 
-def lncc_reference(warped: Tensor, fixed: Tensor, window: int = 9, *, epsilon: float = 1e-5) -> Tensor:
-    """The definition of `lncc` written out with one convolution per moment: slow, clear, differentiated by autograd."""
-    batch, channels, *space = warped.shape
-    warped, fixed = (_remove_mean(image).reshape(batch * channels, 1, *space) for image in (warped, fixed))
-    convolve = torch.nn.functional.conv3d if len(space) == 3 else torch.nn.functional.conv2d
-    kernel = warped.new_ones(1, 1, *[window] * len(space))
-
-    def box(image: Tensor) -> Tensor:
-        return convolve(image, kernel, padding=window // 2)
-
-    count = box(torch.ones_like(warped))
-    mean_w, mean_f = box(warped) / count, box(fixed) / count
-    covariance = box(warped * fixed) / count - mean_w * mean_f
-    variance_w = (box(warped * warped) / count - mean_w**2).clamp_min(0)
-    variance_f = (box(fixed * fixed) / count - mean_f**2).clamp_min(0)
-    return -(covariance**2 / (variance_w * variance_f + epsilon)).mean()
-
-
 def _remove_mean(image: Tensor) -> Tensor:
     # Detached: the loss does not depend on an offset, so the mean carries no gradient.
     return image - image.detach().mean(dim=tuple(range(2, image.ndim)), keepdim=True)
@@ -101,11 +83,13 @@ class _LocalCorrelation(torch.autograd.Function):
     def forward(ctx, warped: Tensor, fixed: Tensor, window: int, epsilon: float, border: str) -> Tensor:
         box = _BoxMean(window, warped.shape[2:], warped, border)
         mean_w, mean_f = box(warped), box(fixed)
+        # c = mean(I J) - mean(I) mean(J),   a = mean(I^2) - mean(I)^2,   b = mean(J^2) - mean(J)^2
         covariance = box(warped * fixed).addcmul_(mean_w, mean_f, value=-1)
         variance_w = box(warped * warped).addcmul_(mean_w, mean_w, value=-1).clamp_min_(0)
         variance_f = box(fixed * fixed).addcmul_(mean_f, mean_f, value=-1).clamp_min_(0)
         denominator = (variance_w * variance_f).add_(epsilon)
         ratio = covariance.div_(denominator)  # c / (a b + epsilon), all that the backward pass needs of c
+        # c^2 / (a b + epsilon)
         squared = (ratio * ratio).mul_(denominator).clamp_max_(1)  # Cauchy-Schwarz, which rounding can break
         ctx.save_for_backward(warped, fixed, mean_w, mean_f, ratio, variance_w, variance_f)
         ctx.box = box
@@ -127,7 +111,8 @@ class _LocalCorrelation(torch.autograd.Function):
             if not wanted:
                 grads.append(None)
                 continue
-            slope = squared * variance_other  # dL/da
+            # dL/dI = J box'(g_c) + 2 I box'(g_a) - box'(g_c mean(J) + 2 g_a mean(I))
+            slope = squared * variance_other  # g_a
             constant = (ratio * mean_other).mul_(scale).addcmul_(slope, mean_own).mul_(2)
             gradient = transposed(slope).mul_(own).mul_(2).addcmul_(cross, other)
             grads.append(gradient.sub_(transposed(constant)))

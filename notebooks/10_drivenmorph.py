@@ -30,9 +30,6 @@
 # Chapter 03 built the classical Demons force; this one starts from it.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -41,17 +38,17 @@ from moereg import classical, fields, metrics, models, viz
 from moereg.classical import METHODS
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
+from moereg.course.recorded import recorded
 from moereg.data import phantoms
-from moereg.experiments import Finding, force_against_truth
+from moereg.experiments import force_against_truth
 from moereg.filters import spatial_gradient
 from moereg.models.drivenmorph import IntensityDifference
 from moereg.nn import NeuralDemonsLayer
-from moereg.nn.demons import demons_force
+from moereg.nn.demons import feature_demons_force
 from moereg.training import TrainingConfig, fit
 from moereg.viz.figures import show_arrows, show_image
 
 budget = Budget.from_env()
-EXPERIMENTS = Path("../data/experiments")
 generator = torch.Generator().manual_seed(0)
 
 # %% [markdown]
@@ -80,7 +77,7 @@ def force_at(y, x):
     return torch.linalg.solve(J.T @ J + lam * torch.eye(2), J.T @ d)
 
 
-force = demons_force(f, m, max_step=L)[0]
+force = feature_demons_force(f, m, max_step=L)[0]
 for y, x in [(30, 22), (20, 40), (41, 33)]:
     print(f"voxel ({y}, {x})   solved {force_at(y, x).numpy().round(4)}   library {force[:, y, x].numpy().round(4)}")
     torch.testing.assert_close(force_at(y, x), force[:, y, x], rtol=1e-3, atol=1e-5)
@@ -89,7 +86,7 @@ for y, x in [(30, 22), (20, 40), (41, 33)]:
 # One channel is the classical force of chapter 03, to rounding:
 
 # %%
-one = demons_force(f[:, :1], m[:, :1], max_step=L)
+one = feature_demons_force(f[:, :1], m[:, :1], max_step=L)
 esm = classical.demons_force((f - m)[:, :1], spatial_gradient((f + m)[:, :1] / 2), max_step=L)
 torch.testing.assert_close(one, esm, rtol=1e-3, atol=1e-5)
 print(f"largest difference {float((one - esm).abs().max()):.1e} voxels")
@@ -108,12 +105,12 @@ features = torch.stack([bar, along * bar])[None]
 moved = fields.warp(features, torch.full((1, 2, 32, 32), 0.5))  # pulls by half a voxel down and right
 _, axes = plt.subplots(1, 2, figsize=(6.4, 3.2), layout="constrained")
 for ax, channels, title in zip(axes, (1, 2), ("one intensity", "two features"), strict=True):
-    arrows = demons_force(moved[:, :channels], features[:, :channels], max_step=1.0)[0]
+    arrows = feature_demons_force(moved[:, :channels], features[:, :channels], max_step=1.0)[0]
     show_arrows(show_image(ax, bar, title=title), 3 * arrows, every=3)
 plt.show()
 
 # %%
-single, double = (demons_force(moved[:, :c], features[:, :c], max_step=1.0)[0, 0].abs().mean() for c in (1, 2))
+single, double = (feature_demons_force(moved[:, :c], features[:, :c], max_step=1.0)[0, 0].abs().mean() for c in (1, 2))
 print(f"mean force along the bar: {single:.3f} voxels from one intensity, {double:.3f} from two features")
 assert double > 10 * single, "the aperture problem: one gradient tells nothing across itself"
 
@@ -126,7 +123,7 @@ assert double > 10 * single, "the aperture problem: one gradient tells nothing a
 # %%
 wild = torch.randn(2, 1, 16, 24, 24, generator=generator)
 for scale in (1, 1000):
-    lengths = demons_force(scale * wild[0], scale * wild[1], max_step=L).norm(dim=1)
+    lengths = feature_demons_force(scale * wild[0], scale * wild[1], max_step=L).norm(dim=1)
     print(f"features x {scale:<5} longest force {lengths.max():.3f} voxels, mean {lengths.mean():.3f}")
     assert lengths.max() <= L * (1 + 1e-4)
 
@@ -134,8 +131,8 @@ for scale in (1, 1000):
 # Limit cases: no difference, no force; no structure, no force and no NaN.
 
 # %%
-assert demons_force(f, f).abs().max() == 0
-assert demons_force(torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)).abs().max() == 0
+assert feature_demons_force(f, f).abs().max() == 0
+assert feature_demons_force(torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)).abs().max() == 0
 print("equal images: exactly zero; constant images: exactly zero")
 
 # %% [markdown]
@@ -264,20 +261,12 @@ assert angle["own"] < min(angle["other pair"], angle["untrained"]), "at the coar
 # machine are in the files). DrivenMorph predicts its field at every voxel here: at every second one, as above, it lost
 # to classical Demons on the thin cortex of the brain.
 
-
-# %%
-def recorded(name):
-    """A finding that `make experiments` has written."""
-    record = json.loads((EXPERIMENTS / f"{name}.json").read_text())
-    return Finding(record["question"], record["rows"], record["sentence"])
-
-
 # %% mystnb={"image": {"alt": "Dice and endpoint error of each method on two-dimensional abdomen and brain phantoms, one dot per seed."}}
-flat = recorded("contest")
+flat = recorded("contest").finding
 display(Markdown(flat.sentence), viz.draw(flat))
 
 # %% mystnb={"image": {"alt": "Dice and endpoint error of each method on volumes of abdomen and brain."}}
-volumes = recorded("contest_volumes")
+volumes = recorded("contest_volumes").finding
 display(Markdown(volumes.sentence), viz.draw(volumes))
 
 # %%
@@ -295,7 +284,7 @@ print(
 # so a margin of a hundredth or two proves little.
 
 # %% mystnb={"image": {"alt": "Dice of each method on hippocampus scans of test subjects."}}
-scans = recorded("contest_hippocampus")
+scans = recorded("contest_hippocampus").finding
 display(Markdown(scans.sentence), viz.draw(scans))
 
 # %% [markdown]

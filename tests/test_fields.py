@@ -1,6 +1,7 @@
 """The convention of displacement fields, held down by cases that can be worked out by hand."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -170,6 +171,122 @@ def test_warp_gradients_against_finite_differences(generator):
     image = torch.rand(1, 1, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
     displacement = (torch.rand(1, 2, 4, 5, generator=generator, dtype=torch.float64) * 0.8 + 0.1).requires_grad_()
     assert torch.autograd.gradcheck(fields.warp, (image, displacement))
+
+
+def test_identity_grid_by_hand():
+    grid = fields.identity_grid((2, 3))
+    assert grid.tolist() == [[[0, 0, 0], [1, 1, 1]], [[0, 1, 2], [0, 1, 2]]]
+    assert grid.dtype == torch.float32
+    volume = fields.identity_grid(torch.Size((2, 3, 4)), dtype=torch.float64, device="cpu")
+    assert volume.shape == (3, 2, 3, 4)
+    assert volume.dtype == torch.float64
+    assert volume[:, 1, 2, 3].tolist() == [1, 2, 3]
+
+
+def test_a_grid_of_another_size_shares_voxel_zero():
+    image = torch.arange(12.0).view(1, 1, 3, 4)
+    still = fields.warp(image, torch.zeros(1, 2, 2, 6))
+    assert still[0, 0].tolist() == [[0, 1, 2, 3, 3, 3], [4, 5, 6, 7, 7, 7]]
+    outside = fields.warp(image, torch.zeros(1, 2, 2, 6), padding="zeros")
+    assert outside[0, 0].tolist() == [[0, 1, 2, 3, 0, 0], [4, 5, 6, 7, 0, 0]]
+
+
+def test_an_axis_of_one_voxel_does_not_move():
+    image = torch.arange(4.0).view(1, 1, 1, 4)
+    displacement = torch.full((1, 2, 1, 4), 1.0)
+    assert fields.warp(image, displacement)[0, 0, 0].tolist() == [1, 2, 3, 3]
+
+
+def test_positions_are_not_rounded_in_half_precision():
+    """In bfloat16, integers beyond 256 are multiples of two."""
+    ramp = torch.arange(400.0).view(1, 1, 1, 400)
+    displacement = torch.zeros(1, 2, 1, 400, dtype=torch.bfloat16)
+    displacement[:, 1] = 0.5
+    assert fields.sample(ramp, displacement)[0, 0, 0, 371] == 371.5
+    assert fields.sample(ramp.bfloat16(), displacement).dtype == torch.bfloat16
+    assert fields.sample(ramp, displacement.double()).dtype == torch.float32
+
+
+def test_labels_are_moved_whole_whatever_their_type():
+    labels = torch.tensor([[[[0, 7, 200]]]], dtype=torch.uint8)
+    displacement = torch.zeros(1, 2, 1, 3)
+    displacement[:, 1] = 0.6
+    moved = fields.warp_labels(labels, displacement)
+    assert moved.dtype == torch.uint8
+    assert moved.flatten().tolist() == [7, 200, 200]
+
+
+def test_seven_squarings_by_default(generator):
+    velocity = smooth_field((9, 8), generator, amplitude=1)
+    assert torch.equal(fields.exponentiate(velocity), fields.exponentiate(velocity, 7))
+    assert not torch.equal(fields.exponentiate(velocity), fields.exponentiate(velocity, 8))
+    # one squaring, written out
+    half = velocity / 2
+    torch.testing.assert_close(fields.exponentiate(velocity, 1), half + fields.warp(half, half))
+
+
+def test_the_fixed_point_of_the_inverse_by_hand():
+    """u(x) = x / 2 is undone by -x / 3; each step halves what was, so the change is 1/4, 1/8, ... of x."""
+    x = torch.arange(9.0).expand(1, 1, 2, 9)
+    displacement = torch.cat([0 * x, x / 2], 1)
+
+    def slope(**options):
+        return float(fields.invert(displacement, **options)[0, 1, 0, 8]) / 8
+
+    assert slope(iterations=0) == -0.5
+    assert slope(iterations=1, tolerance=0) == pytest.approx(-0.25)
+    assert slope(iterations=2, tolerance=0) == pytest.approx(-0.375)
+    assert slope(tolerance=0) == pytest.approx(-1 / 3, abs=1e-6)
+    assert slope(tolerance=2.1) == pytest.approx(-0.25)  # the first change is 2 voxels at x = 8
+    assert slope(tolerance=1.9) == pytest.approx(-0.375)
+    assert 1e-6 < abs(slope() + 1 / 3) < 1e-4  # by default it stops at a change of 0.001
+    # by default no more than fifty steps: a field without an inverse alternates for ever
+    torn = torch.cat([0 * x, 2.0 * (x > 3)], 1)
+    odd, even = (fields.invert(torn, iterations=n, tolerance=0.0) for n in (49, 50))
+    assert not torch.equal(odd, even)
+    assert torch.equal(fields.invert(torn, tolerance=0.0), even)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(3, [0, 2, 4]), (4, [0, 2, 4, 4])])
+def test_upsample_by_hand(size, expected):
+    coarse = torch.tensor([0.0, 4.0])
+    assert fields.upsample(coarse.view(1, 1, 1, 2), (1, size)).flatten().tolist() == expected
+    assert fields.upsample(coarse.view(1, 1, 2, 1), (size, 1)).flatten().tolist() == expected
+    assert fields.upsample(coarse.view(1, 1, 1, 2, 1), (1, size, 1)).flatten().tolist() == expected
+    field = coarse.view(1, 1, 1, 2).repeat(1, 2, 1, 1)
+    assert fields.upsample_field(field, (1, size))[0, 1, 0].tolist() == [2 * value for value in expected]
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2])
+@pytest.mark.parametrize("image", [(21, 18), (9, 12, 11)])
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_field_of_a_level_on_the_image(level, image, stem_stride):
+    """`u_d(x) = x_d / 2` is the same field on every grid, in its own voxels: here it comes back on the image's."""
+    grids, size = [], image
+    for _ in range(3):
+        size = size if stem_stride == 1 and not grids else tuple(-(-n // 2) for n in size)
+        grids.append(torch.Size(size))
+    field = 0.5 * fields.identity_grid(grids[level])[None]
+    found = fields.field_to_image(field, level=level, grids=grids, image=torch.Size(image), stem_stride=stem_stride)
+    stride = stem_stride * 2**level
+    assert found.shape == (1, len(image), *image)
+    inner = (
+        ...,
+        *(slice(0, stride * (n - 1) + 1) for n in grids[level]),
+    )  # beyond the last coarse voxel it is constant
+    torch.testing.assert_close(found[inner], 0.5 * fields.identity_grid(image)[None][inner])
+    shift = torch.full_like(field, 1.5)
+    moved = fields.field_to_image(shift, level=level, grids=grids, image=torch.Size(image), stem_stride=stem_stride)
+    assert (moved == 1.5 * stride).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 4), (5, 3, 3)])
+def test_size_that_is_required(shape):
+    fields.require_size("u", torch.zeros(1, 2, *shape), 3)
+    fields.require_size("u", torch.zeros(1, 1, *shape), 3)  # channels do not count
+    text = f"u needs at least 4 voxels along every axis, got shape {(1, 1, *shape)}."
+    with pytest.raises(ValueError, match=re.escape(text)):
+        fields.require_size("u", torch.zeros(1, 1, *shape), 4)
 
 
 class TestBadInput:

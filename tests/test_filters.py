@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy import special
 
 from moereg.fields import identity_grid, upsample
 from moereg.filters import (
@@ -109,6 +110,59 @@ def test_matrices_of_zero_sigmas_are_none_at_all():
     first, second = smoothing_matrices((0.0, 1.0), image)
     assert torch.equal(first, torch.eye(4))
     torch.testing.assert_close(second, smoothing_matrix(gaussian_taps(torch.tensor(1.0), 3), 5))
+
+
+@pytest.mark.parametrize("missing", [0.1, 1e-4, 1e-9])
+@pytest.mark.parametrize("sigma", [0.4, 1.0, 2.0, 5.0])
+def test_radius_against_bessel_functions_in_double_precision(sigma, missing):
+    mass, radius = special.ive(0, sigma**2), 0
+    while mass < 1 - missing:
+        radius += 1
+        mass += 2 * special.ive(radius, sigma**2)
+    assert gaussian_radius(sigma, missing) == min(radius, 30)
+    assert gaussian_radius(sigma, missing, most=1) == min(radius, 1)
+
+
+def test_matrices_cut_one_percent_off_by_default():
+    image = torch.zeros(1, 1, 9, 20, dtype=torch.float64)
+    first, second = smoothing_matrices((1.0, 2.0), image)
+    assert first.dtype == torch.float64
+    assert (first[4] > 0).sum() == 2 * gaussian_radius(1.0, 0.01) + 1
+    assert (second[10] > 0).sum() == 2 * gaussian_radius(2.0, 0.01) + 1
+    wide = smoothing_matrices((1.0, 2.0), image, 1e-4)[1]
+    assert (wide[10] > 0).sum() == 2 * gaussian_radius(2.0, 1e-4) + 1
+    assert smoothing_matrices((1.0, 0.0), image.float())[0].dtype == torch.float32
+
+
+def test_smoothing_with_and_without_gradients_is_the_same_and_leaves_its_input(generator):
+    field = torch.randn(1, 2, 4, 5, 6, generator=generator)
+    kept = field.clone()
+    matrices = [torch.randn(size, size, generator=generator) for size in (4, 5, 6)]
+    with torch.no_grad():
+        without = smooth(field, matrices)
+    torch.testing.assert_close(without, smooth(field, matrices))
+    assert torch.equal(field, kept)
+
+
+def test_gradient_by_default_is_per_voxel_and_one_sided(generator):
+    image = torch.randn(1, 2, 4, 5, generator=generator)
+    expected = torch.stack(torch.gradient(image, dim=(2, 3)), 2)
+    torch.testing.assert_close(spatial_gradient(image), expected)
+    spaced = torch.stack(torch.gradient(image, spacing=(0.5, 3.0), dim=(2, 3)), 2)
+    torch.testing.assert_close(spatial_gradient(image, spacing=(0.5, 3.0)), spaced)
+    pair = image[:, :, :2]  # two voxels: both one-sided
+    assert torch.equal(spatial_gradient(pair)[:, :, 0, 0], pair[:, :, 1] - pair[:, :, 0])
+    assert spatial_gradient(pair, border="zero")[:, :, 0].abs().max() == 0
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (4, 5, 6)])
+def test_halve_by_hand(shape, generator):
+    """Every second voxel of what smoothing with sigma 1 gives, of images with an offset; a constant to the last bit."""
+    image = 7 + torch.rand(2, 3, *shape, generator=generator)
+    smoothed = smooth(image, smoothing_matrices((1.0,) * len(shape), image))
+    torch.testing.assert_close(halve(image), smoothed[(..., *[slice(None, None, 2)] * len(shape))])
+    constant = torch.full((1, 1, *shape), 0.7)
+    assert torch.equal(halve(constant), constant[(..., *[slice(None, None, 2)] * len(shape))])
 
 
 @pytest.mark.parametrize("shape", [(16, 17), (12, 13, 16)])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from moereg import similarity
 
@@ -14,14 +15,52 @@ def images(shape, generator, dtype=torch.float64):
     return first.requires_grad_(), second.requires_grad_()
 
 
+def definition(warped, fixed, window, *, epsilon=1e-5, border="count"):
+    """`lncc` written out with one sum over windows per moment, differentiated by autograd."""
+
+    def total(image):
+        for axis in range(2, image.ndim):
+            padding = [0, 0] * (image.ndim - 1 - axis) + [window // 2] * 2
+            image = functional.pad(image, padding).unfold(axis, window, 1).sum(-1)
+        return image
+
+    count = total(torch.ones_like(warped)) if border == "count" else window ** (warped.ndim - 2)
+
+    def mean(image):
+        return total(image) / count
+
+    covariance = mean(warped * fixed) - mean(warped) * mean(fixed)
+    variances = [(mean(image**2) - mean(image) ** 2).clamp_min(0) for image in (warped, fixed)]
+    return -(covariance**2 / (variances[0] * variances[1] + epsilon)).mean()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("window", [3, 9, 25])
-def test_lncc_value_and_gradient_equal_the_definition(shape, window, generator):
+@pytest.mark.parametrize(("window", "border"), [(3, "count"), (9, "count"), (9, "zeros"), (25, "count")])
+def test_lncc_value_and_gradient_equal_the_definition(shape, window, border, generator):
     pair = images(shape, generator)
-    fast, slow = similarity.lncc(*pair, window), similarity.lncc_reference(*pair, window)
+    fast, slow = similarity.lncc(*pair, window, border=border), definition(*pair, window, border=border)
     torch.testing.assert_close(fast, slow)
     for ours, theirs in zip(torch.autograd.grad(fast, pair), torch.autograd.grad(slow, pair), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_lncc_by_default_sees_nine_voxels_and_ignores_regions_flatter_than_its_floor(generator):
+    first, second = (image.detach() for image in images((1, 1, 12, 13), generator))
+    torch.testing.assert_close(similarity.lncc(first, second), definition(first, second, 9, epsilon=1e-5))
+    # variances of 1e-5 make the floor of 1e-5 count for 100,000 times their product
+    faint = similarity.lncc(0.01 * first, 0.01 * second)
+    torch.testing.assert_close(faint, definition(0.01 * first, 0.01 * second, 9, epsilon=1e-5))
+    assert faint > 0.01 * similarity.lncc(first, second)
+
+
+def test_lncc_gives_a_gradient_to_the_image_that_asks_for_it(generator):
+    first, second = images((1, 1, 9, 10), generator)
+    both = torch.autograd.grad(similarity.lncc(first, second, 3), (first, second))
+    alone = [
+        torch.autograd.grad(similarity.lncc(first, second.detach(), 3), first)[0],
+        torch.autograd.grad(similarity.lncc(first.detach(), second, 3), second)[0],
+    ]
+    torch.testing.assert_close(both, tuple(alone))
 
 
 def test_lncc_by_hand():

@@ -22,6 +22,7 @@ STYLE = [
     [*PYTHON, "ruff", "format", "--check", "."],
     [str(BIN / "lint-imports"), "--no-logo"],  # no circle of imports, no arrow upwards: pyproject.toml
     [*PYTHON, "pyright"],
+    [*PYTHON, "tools.bundle", "--check"],
 ]
 # Two processes share the unit tests by files; torch takes one thread in each.
 UNIT = [*PYTEST, "-m", "not notebook and not book and not browser and not bench", "--ignore=tests/bench"]

@@ -16,7 +16,7 @@ from torch import Tensor
 from moereg import fields
 
 
-def sample(image: Tensor, displacement: Tensor) -> Tensor:
+def fast_sample(image: Tensor, displacement: Tensor) -> Tensor:
     """`fields.sample` with border padding: `out[x] = image[x + u(x)]`. Without gradients."""
     if image.ndim == 4 or image.device.type != "cpu":
         return fields.sample(image, displacement)
@@ -46,4 +46,5 @@ def _sample_volume(image: Tensor, displacement: Tensor) -> Tensor:
     below = F.grid_sample(pictures, grid, "bilinear", "border", align_corners=True)
     grid[..., 1] += height * down
     above = F.grid_sample(pictures, grid, "bilinear", "border", align_corners=True)
+    # (1 - w) below + w above
     return below.lerp_(above, weight[:, None]).transpose(0, 1)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from moereg.classical.sampling import sample
+from moereg.classical.sampling import fast_sample
 from moereg.filters import smooth, smoothing_matrices, spatial_gradient
 
 VARIANTS = ("thirion", "symmetric", "diffeomorphic", "log")
@@ -49,12 +49,14 @@ def demons_force(
     """
     dims = gradient.shape[2]
     spacing = spacing or (1.0,) * dims
+    # |J|^2 + d^2 / (4 L^2 h^2)
     floor = 1 / (4 * max_step**2 * sum(edge**2 for edge in spacing) / dims)
     denominator = floor * difference.square()
     for component in gradient.unbind(2):
         denominator.addcmul_(component, component)
     acts = difference.abs() >= max(threshold, 1e-12)  # the smallest whose square is no zero in float32
     scale = torch.where(acts, difference / denominator, 0)
+    # u = d J / denominator in mm, divided by the voxel edges
     return (gradient[:, 0] * scale).div_(gradient.new_tensor(spacing).view(-1, *[1] * dims))
 
 
@@ -65,6 +67,7 @@ def lie_bracket(
 
     `exp(v) o exp(u) = exp(v + u + [v, u] / 2 + ...)`, the Baker-Campbell-Hausdorff series.
     """
+    # (grad v) u - (grad u) v
     along_second = (spatial_gradient(first) * second[:, None]).sum(2)
     along_first = (spatial_gradient(second) * first[:, None]).sum(2)
     return along_second - along_first
@@ -81,7 +84,7 @@ class Level:
 
     def displacement(self, field: Tensor) -> Tensor:
         """The field itself, or for "log" what the velocity leads to."""
-        return flow(field) if self.settings.variant == "log" else field
+        return scaling_and_squaring(field) if self.settings.variant == "log" else field
 
     def step(self, field: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One iteration: new field, mean squared difference before it, root mean square change in mm, one per item."""
@@ -107,7 +110,7 @@ class Level:
         Rounding of the sampling positions would make equal images differ a little.
         """
         moved = displacement.flatten(1).any(1).view(-1, *[1] * (displacement.ndim - 1))
-        return torch.where(moved, sample(self.moving, displacement), self.moving)
+        return torch.where(moved, fast_sample(self.moving, displacement), self.moving)
 
     def force(self, difference: Tensor, warped: Tensor) -> Tensor:
         """Demons force with the gradient of this variant."""
@@ -120,10 +123,12 @@ class Level:
     def add(self, field: Tensor, update: Tensor) -> Tensor:
         """Bring an update into the field: last column but one of the module's table. The update may be used up."""
         if self.settings.variant == "log":
+            # v + u + [v, u] / 2
             return field + update + lie_bracket(field, update) / 2
         if self.settings.variant == "diffeomorphic":
-            update = flow(update, squarings=max(0, math.ceil(2 + math.log2(self.settings.max_step))))
-            return sample(field, update).add_(update)  # compose(field, update)
+            # s o exp(u)
+            update = scaling_and_squaring(update, squarings=max(0, math.ceil(2 + math.log2(self.settings.max_step))))
+            return fast_sample(field, update).add_(update)
         return update.add_(field)
 
 
@@ -138,12 +143,13 @@ def stays_inside(displacement: Tensor) -> Tensor:
     return inside
 
 
-def flow(velocity: Tensor, squarings: int | None = None) -> Tensor:
+def scaling_and_squaring(velocity: Tensor, squarings: int | None = None) -> Tensor:
     """`exponentiate`, by default with as many squarings as make the first step shorter than half a voxel."""
     if squarings is None:
         longest = float(velocity.square().sum(1).max().sqrt())
         squarings = max(0, math.ceil(1 + math.log2(longest))) if longest > 0 else 0
     displacement = velocity / 2**squarings
     for _ in range(squarings):
-        displacement = displacement + sample(displacement, displacement)
+        # u <- u o u
+        displacement = displacement + fast_sample(displacement, displacement)
     return displacement

@@ -186,9 +186,10 @@ def decoders(result: Registration) -> Iterator[Routing]:
     return (routing for routing in result.routing.values() if routing.role == "decoder")
 
 
-@torch.no_grad()
 def run(model: nn.Module, pairs: Pairs) -> Iterator[tuple[Pair, Registration]]:
     """Register every pair, in evaluation mode."""
     model.eval()
     for pair in pairs:
-        yield pair, model(pair.moving[None], pair.fixed[None])
+        with torch.no_grad():
+            result = model(pair.moving[None], pair.fixed[None])
+        yield pair, result

@@ -46,7 +46,11 @@ def seed_stability(models: Sequence[nn.Module], pairs: Pairs) -> Finding:
 
 
 def stability_sentence(rows: Sequence[dict]) -> str:
-    """Agreement against chance by the one rule, one value per pair of models."""
+    """Agreement against chance by the one rule, one value per pair of models.
+
+    Three networks make three pairs, each network in two of them: their values are not independent, and the interval is
+    narrower than that of as many networks of their own would be.
+    """
     models = dict.fromkeys(row["models"] for row in rows)
     agreement, chance, named = (
         [[np.mean([row[key] for row in rows if row["models"] == pair])] for pair in models]

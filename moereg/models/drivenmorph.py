@@ -205,6 +205,7 @@ class DeformationStream(nn.Module):
     def forward(self, level: int, fixed: Tensor, moving: Tensor, before: Tensor) -> DrivenStep:
         """Force and update where warped `moving` maps differ from `fixed` ones, and the field that follows `before`."""
         step = self.layers[level](fixed, moving)
+        # u = compose(before, update)
         displacement = step.update + sample(before, step.update)
         return DrivenStep(level, before, step.force, step.update, displacement)
 
@@ -235,6 +236,7 @@ class DrivenMorph(nn.Module):
         for level in reversed(range(len(pyramid))):
             moving_features, fixed_features = pyramid[level]
             for _ in range(self.sizes.rounds):
+                # f, m = difference(fixed_l, warp(moving_l, u)), then force, update and composition
                 warped = self._pull(moving_features, field)
                 driven.append(self.deformation(level, *self.difference(level, fixed_features, warped), field))
                 field = driven[-1].displacement

@@ -24,7 +24,7 @@ fields and the inputs of the attention modules, on 1/8 and 1/16 of the resolutio
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -99,7 +99,7 @@ class ResBlock(nn.Module):
         return F.leaky_relu(self.body(features) + self.shortcut(features), 0.2)
 
 
-def halved(features: Float[Tensor, "batch c *space"]) -> Float[Tensor, "batch c *half"]:
+def average_pooled(features: Float[Tensor, "batch c *space"]) -> Float[Tensor, "batch c *half"]:
     """Average over 3^D voxels around every second one: coarse voxel `i` sits on fine voxel `2 i`, n becomes ceil(n/2).
 
     The usual 2^D average would shift every level by half a voxel against `fields.upsample`. The border is repeated.
@@ -175,6 +175,8 @@ class Look:
 @dataclass(frozen=True)
 class RecursiveRegistration(Registration):
     """`steps[k - 1]` is the field after recursion k. `looks[k - 1]` holds the two attention modules, coarse first."""
+
+    strides: ClassVar = STRIDES  # voxels from token to token in the two modules
 
     looks: tuple[tuple[Look, ...], ...] = ()
 
@@ -257,6 +259,7 @@ class RMAn(nn.Module):
         fixed_maps = self.encode(fixed)  # the same in every recursion
         steps, looks = [], []
         for _ in range(recursions):
+            # psi_k = network(warp(moving, phi_{k-1}), fixed),   phi_k = compose(phi_{k-1}, psi_k)
             warped = sample(moving, steps[-1]) if steps else moving
             residual, seen = self.residual(self.encode(warped), fixed_maps, fixed.shape[2:])
             steps.append(residual + sample(steps[-1], residual) if steps else residual)
@@ -267,7 +270,7 @@ class RMAn(nn.Module):
         """One branch: features at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
         features, maps = fast_layout(image), []
         for block in self.down:
-            features = halved(block(features))
+            features = average_pooled(block(features))
             maps.append(features)
         return maps
 

@@ -206,6 +206,7 @@ class SegReg(nn.Module):
             )
         nothing = moving.new_zeros(len(regions), *moving.shape[:1], self.sizes.dims, *moving.shape[2:])
         partial = _scatter(nothing, present, found.displacement) if found else nothing
+        # phi = sum_r W_r phi_r
         displacement = (weights * partial).sum(0)
         steps = tuple((weights * _scatter(nothing, present, step)).sum(0) for step in found.steps) if found else ()
         return SegmentedRegistration(

@@ -157,7 +157,9 @@ class SHMoAReg(nn.Module):
             so_far = upsample_field(before[0], fixed.shape[2:])
             moving = sample(moving, so_far)
             inputs = [upsample(before[1], fixed.shape[2:])]
+        # h_l = block(fixed_l, warp(moving_l, up(u)), fixed_l - warp(...), up(h))
         hidden = self.blocks[level](fast_layout(torch.cat([fixed, moving, fixed - moving, *inputs], dim=1)))
+        # u = compose(up(u), r_l),   r_l = SHMoE(h_l)
         residual, routing = self.mixtures[level](hidden)
         displacement = residual if so_far is None else residual + sample(so_far, residual)
         return displacement, hidden, routing

@@ -21,6 +21,7 @@ def attend(
     valid: Bool[Tensor, "#*batch 1 key"] | None = None,
 ) -> tuple[Float[Tensor, "*batch query v"], Float[Tensor, "*batch query key"]]:
     """Scaled dot-product attention, and its weights. `valid` is False for keys that are padding."""
+    # softmax(Q K^T / sqrt(d)) V
     scores = queries @ keys.transpose(-2, -1) / queries.shape[-1] ** 0.5
     if valid is not None:
         scores = scores.masked_fill(~valid, -torch.inf)
@@ -77,6 +78,7 @@ class MultiHeadAttention(nn.Module):
         keys = torch.einsum("msc,ncd->mnsd", context, self.key)
         values = torch.einsum("msc,ncd->mnsd", context, self.value)
         mask = None if valid is None else valid[:, None, None]
+        # sum_i softmax(Q_i K_i^T / sqrt(d)) V_i W_i^o
         shape = (-1, self.heads, -1, -1)
         mixed = F.scaled_dot_product_attention(queries, keys.expand(*shape), values.expand(*shape), attn_mask=mask)
         return torch.einsum("mntd,ndc->mtc", mixed, self.output)
@@ -183,6 +185,7 @@ class MutualAttention(nn.Module):
         """Both maps, each enriched by the other."""
         windows = Windows.of(first, self.window)
         a, b, valid = windows.split(first), windows.split(second), windows.valid(first.device)
+        # a' = a + MHA(a; b),   b' = b + MHA(b; a)
         return (
             first + windows.join(self.attention(a, b, valid)),
             second + windows.join(self.attention(b, a, valid)),

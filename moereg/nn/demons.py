@@ -38,7 +38,7 @@ class DemonsStep:
     update: Float[Tensor, "batch dims *space"]  # u smoothed, the displacement to compose with
 
 
-def demons_force(
+def feature_demons_force(
     fixed: Float[Tensor, "batch channel *space"],
     moving: Float[Tensor, "batch channel *space"],
     *,
@@ -58,7 +58,9 @@ def demons_force(
     dims = fixed.ndim - 2
     difference = fixed - moving
     gradient = spatial_gradient((fixed + moving) / 2).unbind(2)  # D maps (B, C, *S)
+    # lambda = sum_c d_c^2 / (4 L^2)
     floor = difference.square().sum(1) / (4 * max_step**2) + epsilon
+    # sum_c J_c J_c^T and sum_c J_c d_c
     matrix = [[(gradient[i] * gradient[j]).sum(1) for j in range(dims)] for i in range(dims)]
     vector = [(component * difference).sum(1) for component in gradient]
 
@@ -72,6 +74,7 @@ def demons_force(
     matrix = [
         [matrix[i][j] / scale + ridge if i == j else matrix[i][j] / scale for j in range(dims)] for i in range(dims)
     ]
+    # u = (sum_c J_c J_c^T + lambda I)^-1 sum_c J_c d_c
     return torch.stack(_solve(matrix, [component / scale for component in vector]), 1)
 
 
@@ -103,7 +106,7 @@ class NeuralDemonsLayer(nn.Module):
         max_step: L, bound of an update in voxels.
         sigma: width at the start.
         max_sigma: limit of what can be learned.
-        epsilon: see `demons_force`; suits features of unit variance.
+        epsilon: see `feature_demons_force`; suits features of unit variance.
     """
 
     def __init__(
@@ -149,5 +152,6 @@ class NeuralDemonsLayer(nn.Module):
         # Displacements need single precision also where the network around computes in half.
         with torch.autocast(fixed.device.type, enabled=False):
             dtype = torch.promote_types(fixed.dtype, torch.float32)
-            force = demons_force(fixed.to(dtype), moving.to(dtype), max_step=self.max_step, epsilon=self.epsilon)
+            fixed, moving = fixed.to(dtype), moving.to(dtype)
+            force = feature_demons_force(fixed, moving, max_step=self.max_step, epsilon=self.epsilon)
             return DemonsStep(force, self.smooth(force))

@@ -98,6 +98,7 @@ class MixtureOfAttentionHeads(nn.Module):
         attended = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask
         )  # (M, N, T, d)  # step: attention
+        # y_t = sum_i w_{i,t} E_i(q_t; K, V), with w = 0 for heads that were not chosen
         return torch.einsum("mntd,mtn,ndc->mtc", attended, gates, self.output)  # step: sum over heads
 
     def _sparse(
@@ -111,6 +112,7 @@ class MixtureOfAttentionHeads(nn.Module):
         attended = F.scaled_dot_product_attention(  # step: attention
             queries.view(m, 1, t * k, -1), keys[:, None], values[:, None], attn_mask=mask
         )
+        # y_t = sum over i in G(q_t) of w_{i,t} E_i(q_t; K, V)
         gated = attended.reshape(m * t, k, -1) * gates.reshape(m * t, k, 1)
         return from_experts(gated, self.output, assignment).view(m, t, -1)  # step: sum over heads
 

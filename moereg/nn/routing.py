@@ -118,27 +118,6 @@ class Routing:
         """`mean (log sum_i exp x_i)^2`: keeps logits small (ST-MoE)."""
         return self.logits.logsumexp(2).square().mean()
 
-    def mutual_information_loss(self) -> Float[Tensor, ""]:
-        """`-MI(expert; place) = mean entropy - entropy of the mean`: lower when each place is sure and places differ
-        (ModuleFormer). Between `-log N` and 0; mean over routers."""
-        importance = self.importance()
-        of_mean = -torch.special.xlogy(importance, importance).sum(1)
-        return (self.entropy().movedim(1, 0).flatten(1).mean(1) - of_mean).mean()
-
-    def usage_by_region(
-        self, labels: Int[Tensor, "batch 1 *fine"], regions: int
-    ) -> Float[Tensor, "router region expert"]:
-        """Share of the gate weight that each expert has inside each region. Rows sum to one, or are NaN if empty.
-
-        Args:
-            labels: region of every voxel, 0 .. regions-1, on the layer's grid or a finer one (nearest is read).
-        """
-        labels = F.interpolate(labels.float(), size=self.gates.shape[3:], mode="nearest").long()[:, 0]
-        weight = self.gates / self.gates.sum(2, keepdim=True).clamp_min(torch.finfo(self.gates.dtype).tiny)
-        member = F.one_hot(labels, regions).to(weight.dtype).flatten(1, -2)  # (B, P, region)
-        used = torch.einsum("brep,bpg->rge", weight.flatten(3), member)
-        return used / used.sum(2, keepdim=True)
-
     def agreement(self, other: "Routing") -> Float[Tensor, " router"]:
         """Share of places where both routings give the largest gate to the same expert."""
         if self.first().shape != other.first().shape:
@@ -198,6 +177,7 @@ class Router(nn.Module):
         """Route every voxel. `generator` draws the noise, where the router has any and is in training mode."""
         logits = self._linear(self.weight, features)  # step: logits
         if self.noise_weight is not None and self.training:
+            # x + normal * (softplus(h W_n) + 0.01)
             spread = F.softplus(self._linear(self.noise_weight, features)) + 0.01
             normal = torch.randn(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
             logits = logits + normal * spread

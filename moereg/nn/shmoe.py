@@ -135,6 +135,7 @@ def _read_expert(expert: nn.Module, features: Tensor, readout: Tensor) -> Tensor
 
 def _read_convolution(conv: nn.Module, features: Tensor, readout: Tensor) -> Tensor:
     """`readout . conv(features)` as one convolution with the rows of `readout` for output channels."""
+    # a . (W * h + b) = (a W) * h + a . b
     weight = torch.einsum("rc,c...->r...", readout, cast(Tensor, conv.weight))
     bias = readout @ cast(Tensor, conv.bias)
     convolve = {2: F.conv2d, 3: F.conv3d}[features.ndim - 2]
@@ -183,6 +184,7 @@ class SpatialHeterogeneousMoE(nn.Module):
         routing = self.router(features)  # step: features
         # Displacements are summed in the precision of the gates, float32 also under autocast: bfloat16 holds 8 bits.
         routing = routing.with_proposals(self.proposals(features).to(routing.gates.dtype))  # step: proposals
+        # u_d = sum_e g_{d,e} (a_d . E_e(h))
         return routing.contributions.sum(2), routing  # step: sum
 
     def proposals(self, features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch dims expert *space"]:
@@ -194,6 +196,7 @@ class SpatialHeterogeneousMoE(nn.Module):
         routing: Routing = self.router(features)
         experts: list[Tensor] = self.experts(features)
         gates = routing.gates.unbind(2)
+        # y_d = sum_e g_{d,e} E_e(h)
         shares = (gate[:, :, None] * expert[:, None] for gate, expert in zip(gates, experts, strict=True))
         mixed = sum(shares, start=gates[0].new_zeros(()))
         return mixed.expand(-1, self.dims, *mixed.shape[2:]), routing

@@ -2,8 +2,8 @@
 
     loss = sum over terms of weight * term
 
-The terms are those that the model's result offers (`Registration.loss_terms`), and one that needs label maps: `1 - mean
-Dice` of warped labels. `TrainingConfig` holds a weight of the same name for each; "similarity" has weight one.
+The terms are those that the model's result offers (`Registration.loss_terms`), and "labels", which needs label maps.
+`TrainingConfig` holds a weight of the same name for each; "similarity" has weight one.
 
 | term         | of                     | formula                                                    |
 |--------------|------------------------|------------------------------------------------------------|

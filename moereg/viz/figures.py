@@ -18,7 +18,7 @@ from torch import Tensor
 from moereg.data.pairs import Pair
 from moereg.models.registration import Registration
 from moereg.nn.routing import Routing
-from moereg.viz.palette import expert_colours
+from moereg.viz.palette import BETWEEN, MOTION, PATCH_EDGE, expert_colours
 
 
 def slice_of(values: Tensor, *, axis: int = 0, index: int | None = None) -> np.ndarray:
@@ -45,7 +45,7 @@ def show_grid(
     row, column = (slice_of(displacement[d], axis=axis, index=index) for d in kept)
     rows, columns = np.mgrid[: row.shape[0], : row.shape[1]]
     y, x = rows + row, columns + column
-    style = {"color": "#e8a53a", "linewidth": 0.7}
+    style = {"color": MOTION, "linewidth": 0.7}
     ax.plot(x[::every].T, y[::every].T, **style)
     ax.plot(x[:, ::every], y[:, ::every], **style)
     return ax
@@ -61,7 +61,7 @@ def show_arrows(
     at = np.mgrid[every // 2 : row.shape[0] : every, every // 2 : row.shape[1] : every]
     chosen = (at[0], at[1])
     ax.quiver(
-        at[1], at[0], column[chosen], row[chosen], color="#e8a53a", angles="xy", scale_units="xy", scale=1, width=0.006
+        at[1], at[0], column[chosen], row[chosen], color=MOTION, angles="xy", scale_units="xy", scale=1, width=0.006
     )
     return ax
 
@@ -88,7 +88,7 @@ def show_load(ax: Axes, routing: Routing, *, title: str = ""):
     colours, load = expert_colours(routing.experts), routing.load().detach().cpu().numpy()
     left = np.zeros(len(load))
     for expert, colour in enumerate(colours):
-        ax.barh(routing.routers, load[:, expert], left=left, color=colour, edgecolor="white", linewidth=0.5)
+        ax.barh(routing.routers, load[:, expert], left=left, color=colour, edgecolor=BETWEEN, linewidth=0.5)
         left += load[:, expert]
     ax.set_xlim(0, 1)
     ax.invert_yaxis()
@@ -99,7 +99,7 @@ def show_load(ax: Axes, routing: Routing, *, title: str = ""):
 def expert_legend(figure: Figure, experts: Sequence[str], **places) -> None:
     """A legend of the experts' colours below a figure."""
     handles = [
-        Patch(facecolor=colour, edgecolor="#00000073", label=name)
+        Patch(facecolor=colour, edgecolor=PATCH_EDGE, label=name)
         for name, colour in zip(experts, expert_colours(experts), strict=True)
     ]
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, **places)

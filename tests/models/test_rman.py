@@ -7,7 +7,7 @@ import torch
 
 from moereg import fields, models
 from moereg.data import phantoms
-from moereg.models.rman import STRIDES, InstanceNorm, ResBlock, halved
+from moereg.models.rman import STRIDES, InstanceNorm, ResBlock, average_pooled
 from moereg.nn.attention import MutualAttention, Windows
 from moereg.training import TrainingConfig, fit
 
@@ -183,8 +183,8 @@ def test_res_block_is_its_formula(generator):
 
 def test_halving_keeps_coarse_voxel_i_on_fine_voxel_2i():
     ramp = torch.arange(9.0).expand(1, 1, 7, 9)
-    assert torch.equal(halved(ramp)[0, 0, 0, 1:-1], torch.tensor([2.0, 4.0, 6.0]))
-    assert halved(torch.zeros(1, 1, 7, 8, 1)).shape == (1, 1, 4, 4, 1)
+    assert torch.equal(average_pooled(ramp)[0, 0, 0, 1:-1], torch.tensor([2.0, 4.0, 6.0]))
+    assert average_pooled(torch.zeros(1, 1, 7, 8, 1)).shape == (1, 1, 4, 4, 1)
 
 
 def test_it_learns():

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from moereg.nn.attention import AttentionHead, MultiHeadAttention, MutualAttention, Windows, attend
+from moereg.nn.attention import (
+    AttentionHead,
+    MultiHeadAttention,
+    MutualAttention,
+    Windows,
+    attend,
+    attention_at,
+)
 
 
 def test_attend_by_hand():
@@ -85,3 +92,97 @@ def test_mutual_attention_treats_both_alike(generator):
     c, d = layer(second, first)
     assert torch.equal(a, d)
     assert torch.equal(b, c)
+
+
+def full_attention(features, context, size, query, key):
+    """Weights of all voxels on all voxels, `(head, *S, *S)`: one softmax over those of the same window."""
+    space = features.shape[2:]
+    tokens, others = features[0].flatten(1).T, context[0].flatten(1).T
+    window = torch.stack(
+        torch.meshgrid(*(torch.arange(n) // s for n, s in zip(space, size, strict=True)), indexing="ij")
+    )
+    window = window.flatten(1).T
+    same = (window[:, None] == window[None]).all(-1)
+    scores = torch.stack([(tokens @ q) @ (others @ k).T / q.shape[1] ** 0.5 for q, k in zip(query, key, strict=True)])
+    return scores.masked_fill(~same, -torch.inf).softmax(-1).unflatten(2, space).unflatten(1, space)
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "size"),
+    [((5, 7), 4, (3, 4)), ((4, 6), 3, (2, 3)), ((3, 2, 3), 2, (2, 2, 2)), ((3, 3), 8, (3, 3))],
+)
+@pytest.mark.parametrize("own", [True, False])
+def test_attention_of_one_voxel_is_its_row_of_the_full_attention(shape, window, size, own, generator):
+    """Every voxel, also in windows that are padded, looking at its own map or at another one."""
+    features, other = torch.randn(2, 1, 4, *shape, generator=generator, dtype=torch.float64).unbind()
+    query, key = torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64).unbind()
+    context = features if own else other
+    expected = full_attention(features, context, size, query, key)
+    for voxel in torch.cartesian_prod(*(torch.arange(n) for n in shape)).tolist():
+        found = attention_at(features, context, tuple(voxel), window=window, query=query, key=key)
+        torch.testing.assert_close(found, expected[(slice(None), *voxel)])
+
+
+def test_windows_of_a_padded_map_are_blocks_of_voxels():
+    features = torch.arange(35.0).view(1, 1, 5, 7)
+    windows = Windows.of(features, 4)
+    assert (windows.batch, windows.space, windows.size, windows.counts) == (1, (5, 7), (3, 4), (2, 2))
+    assert windows.padding == [0, 1, 0, 1]
+    tokens = windows.split(features)[..., 0]
+    assert tokens[0].tolist() == [0, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 17]
+    assert tokens[3].tolist() == [25, 26, 27, 0, 32, 33, 34, 0, 0, 0, 0, 0]
+    assert windows.valid(features.device)[3].tolist() == [True] * 3 + [False] + [True] * 3 + [False] * 5
+    assert Windows.of(torch.zeros(1, 1, 4, 8), 4).valid(features.device) is None
+
+
+def test_a_padded_window_is_attention_among_its_own_voxels(generator):
+    """In the corner window of a 5 x 7 map, 2 x 3 voxels without any padding, looked at as a map of its own."""
+    layer = MutualAttention(4, heads=2, head_dim=3, window=4)
+    first, second = torch.randn(2, 1, 4, 5, 7, generator=generator).unbind()
+    whole = layer(first, second)
+    corner = layer(first[..., 3:, 4:], second[..., 3:, 4:])
+    for found, expected in zip(whole, corner, strict=True):
+        torch.testing.assert_close(found[..., 3:, 4:], expected)
+
+
+def test_mutual_attention_adds_what_each_takes_from_the_other(generator):
+    layer = MutualAttention(4, heads=2, head_dim=3, window=8)
+    first, second = torch.randn(2, 1, 4, 3, 5, generator=generator).unbind()
+    a, b = (image.flatten(2).mT for image in (first, second))
+    torch.testing.assert_close(layer(first, second)[0], first + layer.attention(a, b).mT.view_as(first))
+    torch.testing.assert_close(layer(first, second)[1], second + layer.attention(b, a).mT.view_as(first))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_multi_head_attention_starts_with_outputs_as_large_as_its_tokens(shared):
+    torch.manual_seed(0)
+    layer = MultiHeadAttention(64, heads=4, head_dim=32, shared_keys=shared)
+    assert layer.query.shape == (4, 64, 32)
+    assert layer.key.shape == layer.value.shape == ((1 if shared else 4), 64, 32)
+    for projection, spread in (
+        (layer.query, 1 / 8),
+        (layer.key, 1 / 8),
+        (layer.value, 1 / 8),
+        (layer.output, 128**-0.5),
+    ):
+        assert float(projection.detach().std()) == pytest.approx(spread, rel=0.05)
+
+
+def test_shared_keys_are_the_same_keys_for_every_head(generator):
+    shared = MultiHeadAttention(4, heads=3, head_dim=2, shared_keys=True)
+    own = MultiHeadAttention(4, heads=3, head_dim=2)
+    own.load_state_dict(
+        shared.state_dict() | {name: getattr(shared, name).expand(3, 4, 2) for name in ("key", "value")}
+    )
+    tokens = torch.randn(2, 5, 4, generator=generator)
+    torch.testing.assert_close(shared(tokens), own(tokens))
+    # keys that are padding change nothing, in a mask per sequence
+    valid = torch.tensor([[True] * 5, [True, True, True, False, False]])
+    torch.testing.assert_close(own(tokens, valid=valid)[0], own(tokens)[0])
+    torch.testing.assert_close(own(tokens, valid=valid)[1:], own(tokens[1:], tokens[1:, :3]))
+
+
+def test_mutual_attention_by_default_has_four_heads_of_sixteen_in_windows_of_eight():
+    layer = MutualAttention(5)
+    assert layer.attention.query.shape == (4, 5, 16)
+    assert layer.window == 8

@@ -9,7 +9,7 @@ import torch
 from moereg import classical
 from moereg.fields import compose, identity_grid, sample
 from moereg.filters import spatial_gradient
-from moereg.nn.demons import DemonsStep, NeuralDemonsLayer, demons_force
+from moereg.nn.demons import DemonsStep, NeuralDemonsLayer, feature_demons_force
 
 SHAPES = [(7, 8), (5, 6, 7)]
 
@@ -25,7 +25,7 @@ def test_one_channel_is_the_esm_force(shape, max_step, dtype, tolerance, generat
     fixed, moving = features(shape, 1, generator, dtype=dtype)
     gradient = (spatial_gradient(fixed) + spatial_gradient(moving)) / 2
     expected = classical.demons_force(fixed - moving, gradient, max_step=max_step)
-    force = demons_force(fixed, moving, max_step=max_step)
+    force = feature_demons_force(fixed, moving, max_step=max_step)
     torch.testing.assert_close(force, expected, atol=tolerance, rtol=0)
 
 
@@ -36,7 +36,7 @@ def test_force_solves_the_system_of_every_voxel(shape, generator):
     difference = (fixed - moving).movedim(1, -1)[..., None]  # (B, *S, C, 1)
     regular = difference.square().sum((-2, -1), keepdim=True) / (4 * 0.7**2) * torch.eye(len(shape), dtype=fixed.dtype)
     expected = torch.linalg.solve(jacobian.mT @ jacobian + regular, jacobian.mT @ difference)
-    force = demons_force(fixed, moving, max_step=0.7)
+    force = feature_demons_force(fixed, moving, max_step=0.7)
     torch.testing.assert_close(force, expected[..., 0].movedim(-1, 1), atol=1e-10, rtol=1e-10)
 
 
@@ -48,7 +48,7 @@ def test_no_force_and_no_update_is_longer_than_the_bound(shape, channels, max_st
     for exponent in range(-12, 9, 2):
         fixed, moving = features(shape, channels, generator, dtype=torch.float32, batch=4)
         moving = fixed + moving * 10.0 ** float(exponent)  # from nearly equal to hugely different
-        force = demons_force(fixed, moving, max_step=max_step)
+        force = feature_demons_force(fixed, moving, max_step=max_step)
         update = NeuralDemonsLayer(len(shape), max_step=max_step)(fixed, moving).update
         assert torch.isfinite(force).all()
         longest = max(longest, force.norm(dim=1).max().item())
@@ -59,7 +59,7 @@ def test_no_force_and_no_update_is_longer_than_the_bound(shape, channels, max_st
 def test_the_bound_is_reached():
     # A ramp of slope g, moved so that d = 2 L g: both terms of the denominator are equal.
     ramp = identity_grid((9, 9), dtype=torch.float64)[:1][None] * 0.3
-    force = demons_force(ramp, ramp - 2 * 0.5 * 0.3, max_step=0.5)
+    force = feature_demons_force(ramp, ramp - 2 * 0.5 * 0.3, max_step=0.5)
     torch.testing.assert_close(force[:, 0], torch.full_like(force[:, 0], 0.5))
     assert force[:, 1].abs().max() < 1e-12
 
@@ -67,27 +67,28 @@ def test_the_bound_is_reached():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_swapping_the_images_turns_the_force_around(shape, generator):
     fixed, moving = features(shape, 3, generator)
-    torch.testing.assert_close(demons_force(moving, fixed), -demons_force(fixed, moving))
+    torch.testing.assert_close(feature_demons_force(moving, fixed), -feature_demons_force(fixed, moving))
 
 
 def test_orthogonal_mixing_of_channels_changes_nothing(generator):
     fixed, moving = features((6, 7), 5, generator)
     rotation = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64)).Q
     mixed = [torch.einsum("ij,bjyx->biyx", rotation, each) for each in (fixed, moving)]
-    torch.testing.assert_close(demons_force(*mixed), demons_force(fixed, moving))
+    torch.testing.assert_close(feature_demons_force(*mixed), feature_demons_force(fixed, moving))
 
 
 def test_scaling_the_features_changes_nothing(generator):
     fixed, moving = features((6, 7), 3, generator, dtype=torch.float32)
     for scale in (1e-12, 1e12):
-        torch.testing.assert_close(demons_force(fixed * scale, moving * scale), demons_force(fixed, moving))
+        scaled = feature_demons_force(fixed * scale, moving * scale)
+        torch.testing.assert_close(scaled, feature_demons_force(fixed, moving))
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (3, 4, 3)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_force_is_differentiable(shape, channels, generator):
     fixed, moving = (each.requires_grad_() for each in features(shape, channels, generator, batch=1))
-    assert torch.autograd.gradcheck(demons_force, (fixed, moving))
+    assert torch.autograd.gradcheck(feature_demons_force, (fixed, moving))
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (3, 4, 3)])
@@ -130,7 +131,7 @@ def test_epsilon_bounds_the_gradient_where_features_vanish(generator):
     def steepest(epsilon):
         fixed, moving = (1e-8 * each.float() for each in features((8, 8), 2, generator))
         moving.requires_grad_()
-        demons_force(fixed, moving, epsilon=epsilon).norm(dim=1).sum().backward()
+        feature_demons_force(fixed, moving, epsilon=epsilon).norm(dim=1).sum().backward()
         return moving.grad.abs().max()
 
     assert steepest(0.0) > 1e4
