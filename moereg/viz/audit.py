@@ -3,6 +3,8 @@
 Every function takes the rows of one finding.
 """
 
+from typing import cast
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -56,7 +58,7 @@ def draw_knock_out(rows: list[dict]) -> Figure:
     ]
     axes = _bars(names, [row["epe_change" if known else "dice_change"] for row in changes])
     axes.set_xlabel("change of endpoint error, voxels" if known else "change of Dice")
-    return axes.figure
+    return cast(Figure, axes.figure)
 
 
 def draw_correlation(rows: list[dict]) -> Figure:
@@ -64,7 +66,7 @@ def draw_correlation(rows: list[dict]) -> Figure:
     names = [f"{row['layer']} {row['router']}" for row in rows]
     axes = _bars(names, [row["spearman"] for row in rows], xerr=[row["sd_over_pairs"] for row in rows])
     axes.set_xlabel("rank correlation of entropy and error (line: sd over pairs)")
-    return axes.figure
+    return cast(Figure, axes.figure)
 
 
 def draw_agreement(rows: list[dict]) -> Figure:

@@ -108,7 +108,8 @@ class DragField(anywidget.AnyWidget):
 
     def displacement(self) -> Float[Tensor, "1 2 height width"]:
         """The field as it stands in the view, in voxels."""
-        field = bumps(tuple(self.shape), self.centres, self.moves, self.sigma)
+        height, width = self.shape
+        field = bumps((height, width), self.centres, self.moves, self.sigma)
         return exponentiate(field) if self.reading == "velocity" else field
 
     def picture(self) -> tuple[Figure, str]:

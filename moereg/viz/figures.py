@@ -114,8 +114,7 @@ def overview(pair: Pair, result: Registration, *, axis: int = 0, index: int | No
     """
     names = sorted(name for name, routing in result.routing.items() if routing.proposals is not None)
     names = names or sorted(result.routing)
-    routing = result.routing[names[0]] if names else None
-    maps = len(routing.routers) if routing is not None else 0
+    maps = len(result.routing[names[0]].routers) if names else 0
     figure = Figure(figsize=(2.3 * (3 + maps), 2.9), dpi=90, facecolor="white", layout="constrained")
     axes = figure.subplots(1, 3 + maps)
     show_image(axes[0], pair.fixed[0], title="fixed", axis=axis, index=index)
@@ -123,13 +122,14 @@ def overview(pair: Pair, result: Registration, *, axis: int = 0, index: int | No
     show_image(axes[2], result.warped[0, 0], title="warped, with its grid", axis=axis, index=index)
     show_grid(axes[2], result.displacement[0], axis=axis, index=index)
     _clip(axes[2], pair.shape, axis)
-    for router in range(maps):
-        level = None if index is None else _on_level(index, axis, pair.shape, routing)
-        title = f"first expert, {routing.routers[router]}"
-        show_experts(axes[3 + router], routing, router=router, axis=axis, index=level, title=title)
     text = f"Fixed, moving and warped slice of {pair.name or 'a pair'}, the warped one with the deformed grid"
-    if maps:
-        figure.get_layout_engine().set(rect=(0, 0.1, 1, 0.9))
+    if names:
+        routing = result.routing[names[0]]
+        level = None if index is None else _on_level(index, axis, pair.shape, routing)
+        for router, name in enumerate(routing.routers):
+            title = f"first expert, {name}"
+            show_experts(axes[3 + router], routing, router=router, axis=axis, index=level, title=title)
+        figure.set_layout_engine("constrained", rect=(0, 0.1, 1, 0.9))
         expert_legend(figure, routing.experts, fontsize=9)
         load = routing.load().mean(0)
         shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(routing.experts, load.tolist(), strict=True))

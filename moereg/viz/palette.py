@@ -7,6 +7,7 @@ surfaces (light and dark) are variables of their style sheets.
 """
 
 import re
+from collections.abc import Sequence
 
 # Found by search: the smallest CIEDE2000 distance of any two is above 17 under normal vision and each of the three
 # dichromacies. Small kernels are cool, large ones warm; of each, one light and one dark.
@@ -41,6 +42,6 @@ def expert_index(name: str) -> int:
     return (len(KERNELS) + int(number[1] if number else 0)) % len(EXPERTS)
 
 
-def expert_colours(names: tuple[str, ...] | list[str]) -> list[str]:
+def expert_colours(names: Sequence[str]) -> list[str]:
     """Colours `#rrggbb` of these experts, in order."""
     return [EXPERTS[expert_index(name)] for name in names]

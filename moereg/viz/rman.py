@@ -36,8 +36,10 @@ def draw_attention(
         weights = registration.attention_of(voxel, recursion=recursion, module=module).mean(0)
         before = registration.steps[recursion - 2] if recursion > 1 else torch.zeros_like(registration.displacement)
         warped = sample(pair.moving[None], before[:1])[0, 0]
-        cut = None if flat else int(weights.flatten(1).sum(1).argmax())
-        behind = None if flat else min(cut * RecursiveRegistration.strides[module], pair.shape[0] - 1)
+        cut = behind = None
+        if not flat:
+            cut = int(weights.flatten(1).sum(1).argmax())
+            behind = min(cut * RecursiveRegistration.strides[module], pair.shape[0] - 1)
         show_image(ax, warped, title=f"moving, recursion {recursion}", index=behind)
         half = RecursiveRegistration.strides[module] / 2  # token i covers the voxels around stride * i
         rows, columns = weights.shape[-2:]
@@ -58,7 +60,7 @@ def _target(pair: Pair, before: Float[Tensor, "dims *space"], voxel: tuple[int, 
     That is y with y + before(y) = x + u(x), by the fixed point `y <- x + u(x) - before(y)`, as in `fields.invert`.
     """
     place = (slice(None), *voxel)
-    wanted = torch.tensor(voxel, dtype=before.dtype) + pair.displacement[place]
+    wanted = torch.tensor(voxel, dtype=before.dtype) + pair.require("displacement")[place]
     y = wanted.clone()
     for _ in range(20):
         nearest = [int(v.round().clamp(0, n - 1)) for v, n in zip(y, pair.shape, strict=True)]
