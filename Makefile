@@ -13,7 +13,7 @@ help:
 	@echo 'make lab        open the first notebook in JupyterLab'
 	@echo 'make test       style, unit tests, notebooks, book, browser'
 	@echo 'make book       build the site into book/_build/html'
-	@echo 'make bundle     build the views that pages and notebooks show, from moereg/viz/js'
+	@echo 'make bundle     build the views that pages and notebooks show, from js'
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
 	@echo 'make bench      measure speed'
