@@ -1,4 +1,4 @@
-// Built by make bundle from js; sources 3b22d4f6bc2887dc5f75a4b00d0d26a93cc4a9980bdcdcc105227c8e3d7bb34a, lines below 7ba1b8530b988819d91e692c8082009c47c58afb481330f3c19b7b6b0a6ae805
+// Built by make bundle from js; sources 098942836389e77ed8aba0c38a4d4309455177cffce8c94f7297b809cd1f2d8f, lines below 7ba1b8530b988819d91e692c8082009c47c58afb481330f3c19b7b6b0a6ae805
 /*
 htm 3.1.1, Apache License 2.0
 

@@ -1,4 +1,4 @@
-// Built by make bundle from js; sources 3b22d4f6bc2887dc5f75a4b00d0d26a93cc4a9980bdcdcc105227c8e3d7bb34a, lines below 35f3a56e4e24b0fc991cbb2ba093bb3b323870daa07dce06bbbf0d18354d837c
+// Built by make bundle from js; sources 098942836389e77ed8aba0c38a4d4309455177cffce8c94f7297b809cd1f2d8f, lines below fcecb06543367df2d1f355999325d809c56aa03f73cf81e1a51d2a6e50b6e502
 /*
 htm 3.1.1, Apache License 2.0
 
@@ -203,7 +203,7 @@ var moeregView=(()=>{var dt=Object.defineProperty;var Pn=Object.getOwnPropertyDe
       ${e}
     </button>
   </div>
-`;var Bt=(e,t)=>t.map((o,n)=>o*e.every*e.stride[n]);function Zo(e,t,o,n,r){let{place:s,chosen:i,gates:c}=E(e,t,o,n),l=Bt(t,s);return[...i].reverse().filter(u=>t.kernels[u]).map(u=>{let a=t.kernels[u],[f,$]=[a*t.stride[r.column],a*t.stride[r.row]],[p,_]=[l[r.column]-f/2,l[r.row]-$/2];return{expert:u,extent:a,gate:c[u],box:{x:p,y:_,width:f,height:$}}})}function en(e,t,o,n,r){let[s]=se(e,t,o,n);if(!s)return null;let{low:i,high:c,expert:l}=s,u=$=>(i[$]-.5)*t.stride[$],a=$=>(c[$]-i[$])*t.stride[$],f={x:u(r.column),y:u(r.row),width:a(r.column),height:a(r.row)};return{expert:l,box:f}}function tn(e,t,o,n,r){let s=q(e,t,o);if(!s)return null;let i=t.experts.map((p,_)=>[_,s[n.column][_],s[n.row][_]]).filter(([,p,_])=>Math.hypot(p,_)>.001),c=[w(i.map(([,p])=>p)),w(i.map(([,,p])=>p))],l=Math.max(Math.hypot(...c),...i.map(([,p,_])=>Math.hypot(p,_)),1e-6),u=[.1,.2,.5,1,2,5,10,20].findLast(p=>l*p<r*.9)??.1,[a,f]=[0,0],$=i.map(([p,_,d])=>{let h=ct(a*u,f*u,(a+_)*u,(f+d)*u,.45);return[a,f]=[a+_,f+d],{expert:p,d:h}});return{sum:ct(0,0,c[0]*u,c[1]*u,.5),links:$,scale:u}}var mt=({data:e,which:t,field:o,voxel:n,axes:r,kind:s})=>m`
+`;var Bt=(e,t)=>t.map((o,n)=>o*e.every*e.stride[n]);function Zo(e,t,o,n,r){let{place:s,chosen:i,gates:c}=E(e,t,o,n),l=Bt(t,s);return[...i].reverse().filter(u=>t.kernels[u]).map(u=>{let a=t.kernels[u],[f,$]=[a*t.stride[r.column],a*t.stride[r.row]],[p,_]=[l[r.column]-f/2,l[r.row]-$/2];return{expert:u,extent:a,gate:c[u],box:{x:p,y:_,width:f,height:$}}})}function en(e,t,o,n,r){let[s]=se(e,t,o,n);if(!s)return null;let{low:i,high:c,expert:l}=s,u=$=>(i[$]-.5)*t.stride[$],a=$=>(c[$]-i[$])*t.stride[$],f={x:u(r.column),y:u(r.row),width:a(r.column),height:a(r.row)};return{expert:l,box:f}}function tn(e,t,o,n,r){let s=q(e,t,o);if(!s)return null;let i=t.experts.map((p,_)=>[_,s[n.column][_],s[n.row][_]]).filter(([,p,_])=>Math.hypot(p,_)>.001),c=[w(i.map(([,p])=>p)),w(i.map(([,,p])=>p))],l=Math.max(Math.hypot(...c),...i.map(([,p,_])=>Math.hypot(p,_)),1e-6),u=[.2,.5,1,2,5,10,20].findLast(p=>l*p<r*.9)??.1,[a,f]=[0,0],$=i.map(([p,_,d])=>{let h=ct(a*u,f*u,(a+_)*u,(f+d)*u,.45);return[a,f]=[a+_,f+d],{expert:p,d:h}});return{sum:ct(0,0,c[0]*u,c[1]*u,.5),links:$,scale:u}}var mt=({data:e,which:t,field:o,voxel:n,axes:r,kind:s})=>m`
   <path class=${`moe-outline moe-outline-${s}`} d=${Ko(e,t,o,n,r)} data-labels=${t} />
 `,on=({data:e,field:t,voxel:o,axes:n})=>m`
   <path class="moe-grid" d=${Vo(e,t,o,n)} />
