@@ -14,7 +14,7 @@ help:
 	@echo 'make test       style, unit tests, notebooks, book, browser'
 	@echo 'make mutants    which changes of the lines you changed does no test notice? make mutants-all: of the library'
 	@echo 'make book       build the site into book/_build/html'
-	@echo 'make bundle     build the views that pages and notebooks show, from moereg/viz/js'
+	@echo 'make bundle     build the views that pages and notebooks show, from js'
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
 	@echo 'make bench      measure speed'

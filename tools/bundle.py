@@ -1,7 +1,7 @@
-"""`make bundle`: the views' JavaScript, from the modules in moereg/viz/js into the two files that Python reads.
+"""`make bundle`: the views' JavaScript, from the modules in js into the two files that Python reads.
 
-    moereg/viz/js/src/explorer.mjs   ->  moereg/viz/explorer.mjs
-    moereg/viz/js/src/dragfield.mjs  ->  moereg/viz/dragfield.mjs
+    js/src/explorer.mjs   ->  moereg/viz/explorer.mjs
+    js/src/dragfield.mjs  ->  moereg/viz/dragfield.mjs
 
 The bundles are committed, so that nobody needs Node.js to use them. The first line of each holds two hashes: one of
 everything it was built from, one of the lines below. `python -m tools.bundle --check` (part of `make lint`, and a unit
@@ -16,12 +16,11 @@ from pathlib import Path
 
 from tools import node
 
-VIZ = Path(__file__).resolve().parent.parent / "moereg" / "viz"
-SOURCE = VIZ / "js"
+ROOT = Path(__file__).resolve().parent.parent
+VIZ = ROOT / "moereg" / "viz"
+SOURCE = ROOT / "js"
 NAMES = ("explorer", "dragfield")
-FIRST_LINE = re.compile(
-    r"// Built by make bundle from moereg/viz/js; sources ([0-9a-f]{64}), lines below ([0-9a-f]{64})"
-)
+FIRST_LINE = re.compile(r"// Built by make bundle from js; sources ([0-9a-f]{64}), lines below ([0-9a-f]{64})")
 
 
 class BundleError(Exception):
@@ -31,7 +30,7 @@ class BundleError(Exception):
 def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
         complaints = [sentence for name in NAMES if (sentence := complaint(name))]
-        print("\n".join(complaints) or "make bundle: the bundles are in step with moereg/viz/js")
+        print("\n".join(complaints) or "make bundle: the bundles are in step with js")
         return 1 if complaints else 0
     try:
         install()
@@ -50,9 +49,9 @@ def complaint(name: str) -> str:
     if not found:
         return f"moereg/viz/{name}.mjs does not begin with the line that make bundle writes; run make bundle."
     if found[1] != sources_hash():
-        return f"moereg/viz/{name}.mjs was built from other sources than those in moereg/viz/js; run make bundle."
+        return f"moereg/viz/{name}.mjs was built from other sources than those in js; run make bundle."
     if found[2] != _hash(body):
-        return f"moereg/viz/{name}.mjs was changed by hand; change moereg/viz/js and run make bundle."
+        return f"moereg/viz/{name}.mjs was changed by hand; change js and run make bundle."
     return ""
 
 
@@ -65,11 +64,11 @@ def sources_hash() -> str:
 
 
 def install() -> None:
-    """Put the locked packages into moereg/viz/js/node_modules. None of their scripts is run."""
+    """Put the locked packages into js/node_modules. None of their scripts is run."""
     done = node.run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], SOURCE)
     if done.returncode:
         reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        raise BundleError(f"npm could not install what moereg/viz/js/package-lock.json names ({reason}).")
+        raise BundleError(f"npm could not install what js/package-lock.json names ({reason}).")
 
 
 def build(name: str) -> str:
@@ -78,7 +77,7 @@ def build(name: str) -> str:
     if done.returncode:
         raise BundleError(f"esbuild could not bundle {name}:\n{done.stderr.strip()}")
     body = _credits() + done.stdout
-    return f"// Built by make bundle from moereg/viz/js; sources {sources_hash()}, lines below {_hash(body)}\n{body}"
+    return f"// Built by make bundle from js; sources {sources_hash()}, lines below {_hash(body)}\n{body}"
 
 
 def _credits() -> str:

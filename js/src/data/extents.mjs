@@ -47,7 +47,7 @@ export function arrowChain(data, layer, voxel, axes, reach) {
     .filter(([, x, y]) => Math.hypot(x, y) > 1e-3);
   const total = [sum(steps.map(([, x]) => x)), sum(steps.map(([, , y]) => y))];
   const longest = Math.max(Math.hypot(...total), ...steps.map(([, x, y]) => Math.hypot(x, y)), 1e-6);
-  const scale = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20].findLast((s) => longest * s < reach * 0.9) ?? 0.1;
+  const scale = [0.2, 0.5, 1, 2, 5, 10, 20].findLast((s) => longest * s < reach * 0.9) ?? 0.1;
   let [x, y] = [0, 0];
   const links = steps.map(([expert, dx, dy]) => {
     const d = arrowPath(x * scale, y * scale, (x + dx) * scale, (y + dy) * scale, 0.45);

@@ -8,7 +8,6 @@ const OPTIONS = {
   bundle: true,
   write: false,
   minify: true,
-  lineLimit: 120,
   target: "es2022",
   // No markup from text, not even by mistake: the view library's one way to write markup writes text instead.
   mangleProps: /^innerHTML$/,

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as dragfield from "../../dragfield.mjs";
-import * as explorer from "../../explorer.mjs";
+import * as dragfield from "../../moereg/viz/dragfield.mjs";
+import * as explorer from "../../moereg/viz/explorer.mjs";
 
 test("the bundles offer what pages, notebooks and anywidget ask for", () => {
   const public_ = ["createExplorer", "createSteps", "mount", "mountAll", "openPayload", "render"];

@@ -64,6 +64,22 @@ test("a field pulls: values come from x + u(x), from the border where that is ou
   );
 });
 
+test("between voxels, and beyond the last ones", () => {
+  const shape = [4, 5];
+  const values = Float64Array.from({ length: 20 }, (_, i) => 10 * Math.floor(i / 5) ** 2 + (i % 5) ** 2);
+  const out = sample(
+    values,
+    shape,
+    field(
+      shape,
+      (r) => (r ? 9 : 0.5),
+      (_, c) => (c ? 9 : 1.25),
+    ),
+  );
+  close(out[0], 5 + 1.75); // row 0.5 between 0 and 10, column 1.25 between 1 and 4
+  close([out[1], out[5]], [5 + 16, 90 + 1.75]);
+});
+
 test("the exponential of a constant velocity is that constant", () => {
   const shape = [4, 5];
   const [down, right] = exponentiate(
@@ -110,7 +126,7 @@ test("a row that is pulled past the next one folds", () => {
   // The steepest slope is m / (s sqrt(e)): 4 voxels over a width of 2 make 1.21.
   const folds = fieldOf(given, { ...state, moves: [[4, 0]] });
   assert.ok(folds.least < 0 && folds.folded.length > 0, `${folds.least}`);
-  assert.ok(folds.folded.includes(6 * 9 + 4)); // below the centre the field falls off, and rows come to lie above others
+  assert.ok(folds.folded.includes(6 * 9 + 4)); // below the centre the field falls off, rows come to lie above others
   assert.ok(!folds.folded.includes(2 * 9 + 4));
   assert.ok(fieldOf(given, { ...state, moves: [[4, 0]], reading: "velocity" }).least > 0);
 });

@@ -55,7 +55,7 @@ export const deep = (change = {}) => ({
 /**
  * Two convolution experts on a 2 x 2 grid below 3 x 4 voxels; one router per direction.
  *
- * The logits of direction y are 0 and log 3, those of x log 3 and 0, so that softmax gives a quarter and three quarters.
+ * The logits of direction y are 0 and log 3, those of x log 3 and 0, so softmax gives a quarter and three quarters.
  */
 export const layer = (change = {}) => ({
   name: "decoder.0.shmoe",
