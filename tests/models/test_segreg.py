@@ -238,8 +238,25 @@ def test_seam_folds_are_told_from_others():
     assert (found["other_voxels"], found["other_folds"]) == (12 * 28, 0)
     field[:, 1, :, 5:] -= 3.0
     assert seam_folds(field, labels)["other_folds"] == 24
+    field[:, 1, 6:, 15:] += 3.0  # half of the seam is closed again, the tear at column 5 stays
+    half = seam_folds(field, labels)
+    determinant = fields.jacobian_determinant(field)[0, 0] <= 0
+    assert half["seam_folds"] == int(determinant[:, 14:16].sum())
+    assert half["other_folds"] == int(determinant.sum()) - half["seam_folds"]
+    assert 0 < half["seam_folds"] < 24 < half["other_folds"] + half["seam_folds"]
     volume = seam_folds(torch.zeros(1, 3, 4, 5, 6), torch.zeros(1, 1, 4, 5, 6, dtype=torch.int64))
     assert volume == {"seam_voxels": 0, "seam_folds": 0, "other_voxels": 120, "other_folds": 0}
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (4, 5, 6)])
+def test_dilation_by_hand(shape):
+    mask = torch.zeros(1, 1, *shape)
+    mask[(0, 0, *[2] * len(shape))] = 1
+    assert dilated(mask, 0) is mask
+    grown = dilated(mask, 1)
+    assert grown.shape == mask.shape
+    assert grown.sum() == 3 ** len(shape)
+    assert grown[(0, 0, *[slice(1, 4)] * len(shape))].all()
 
 
 def test_batch_of_one_direction_without_labels_is_refused_by_training():
