@@ -8,7 +8,7 @@ from moereg.classical import VARIANTS, demons, demons_force, lie_bracket
 from moereg.classical.sampling import fast_sample
 from moereg.classical.step import scaling_and_squaring, stays_inside
 from moereg.fields import compose, exponentiate, identity_grid, warp
-from moereg.filters import smooth, smoothing_matrices, spatial_gradient
+from moereg.filters import halve, smooth, smoothing_matrices, spatial_gradient
 from moereg.regularity import diffusion, fold_fraction
 from moereg.similarity import mse
 
@@ -275,6 +275,45 @@ def test_precision_is_at_least_single_and_double_is_kept():
     torch.testing.assert_close(single.displacement, double.displacement.float(), atol=1e-3, rtol=0)
 
 
+def test_images_of_two_precisions_meet_in_the_larger_one():
+    moving, fixed, _ = moved_pair((12, 13))
+    for pair in ((moving.half(), fixed.double()), (moving.double(), fixed.half())):
+        assert demons(*pair, iterations=1, levels=1).displacement.dtype == torch.float64
+    assert demons(moving.bfloat16(), fixed.half(), iterations=1, levels=1).warped.dtype == torch.float32
+    start = torch.zeros(1, 2, 12, 13, dtype=torch.float64)
+    assert demons(moving, fixed, iterations=1, levels=1, initial=start).displacement.dtype == torch.float32
+
+
+def test_a_level_goes_on_until_every_item_has_come_to_rest():
+    moving, fixed, _ = moved_pair((16, 18))
+    still = demons(fixed, fixed, iterations=9, levels=1)
+    assert still.change.tolist() == [[0.0]]  # a change of no more than the tolerance of zero: done at once
+    both = demons(torch.cat([fixed, moving]), torch.cat([fixed, fixed]), iterations=9, levels=1)
+    assert both.change.shape == (2, 9)
+    assert both.change[0].max() == 0
+    two = demons(fixed, fixed, iterations=(5, 7), levels=2)
+    assert two.factors == (2, 1)
+
+
+@pytest.mark.plain_errors
+def test_levels_may_leave_four_voxels():
+    image = torch.zeros(1, 1, 7, 16)
+    assert demons(image, image, iterations=1, levels=2).factors == (2, 1)
+    with pytest.raises(ValueError, match="levels must leave at least 4 voxels along every axis of the coarsest level"):
+        demons(torch.zeros(1, 1, 6, 16), torch.zeros(1, 1, 6, 16), levels=2)
+    with pytest.raises(ValueError, match="levels must be a positive integer, got 1.5"):
+        demons(image, image, levels=1.5)
+
+
+def test_spacing_of_a_coarse_level_is_that_of_its_voxels():
+    """What one iteration on the coarser of two levels changes, in millimetres, is twice that of the same grid alone."""
+    moving, fixed, _ = moved_pair((24, 28))
+    coarse = demons(halve(moving), halve(fixed), iterations=1, levels=1, spacing=(2.0, 1.0))
+    both = demons(moving, fixed, iterations=1, levels=2, spacing=(1.0, 0.5))
+    torch.testing.assert_close(both.change[:, 0], coarse.change[:, 0])
+    torch.testing.assert_close(both.history[:, 0], coarse.history[:, 0])
+
+
 def test_nothing_is_recorded_for_gradients():
     moving, fixed, _ = moved_pair((24, 28))
     assert not demons(moving.requires_grad_(), fixed, iterations=2).displacement.requires_grad
@@ -285,7 +324,10 @@ def test_progress_bar_is_shown_on_request(capsys):
     demons(moving, fixed, iterations=2)
     assert capsys.readouterr().err == ""
     demons(moving, fixed, iterations=2, levels=1, progress=True)
-    assert "2/2" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "demons: 100%" in shown
+    assert "2/2" in shown
+    assert "iteration" in shown
 
 
 def test_inside_reaches_half_a_voxel_beyond_the_outer_centres():

@@ -84,14 +84,14 @@ def test_scaling_the_features_changes_nothing(generator):
         torch.testing.assert_close(scaled, feature_demons_force(fixed, moving))
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 3)])
+@pytest.mark.parametrize("shape", [(4, 5), (2, 3, 3)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_force_is_differentiable(shape, channels, generator):
     fixed, moving = (each.requires_grad_() for each in features(shape, channels, generator, batch=1))
     assert torch.autograd.gradcheck(feature_demons_force, (fixed, moving))
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 3)])
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 2)])
 def test_layer_is_differentiable_also_in_its_width(shape, generator):
     layer = NeuralDemonsLayer(len(shape), max_sigma=2.0).double()
     fixed, moving = (each.requires_grad_() for each in features(shape, 2, generator, batch=1))

@@ -43,6 +43,17 @@ def test_operators_are_registered_as_torch_wants_them(back, generator):
     torch.library.opcheck(operator.default, arguments, test_utils=checks)
 
 
+def test_shapes_without_data_are_those_with_data(generator):
+    """Of the operator that only backward passes use, too."""
+    assignment = Assignment.of(CHOSEN, 4)
+    rows, answers = torch.randn(5, 3, generator=generator), torch.randn(5, 2, 6, generator=generator)
+    checks = ("test_schema", "test_faketensor")
+    torch.library.opcheck(torch.ops.moereg.outer_products.default, (rows, answers, *assignment), test_utils=checks)
+    products = torch.einsum("pa,pkb->pkab", rows, answers)
+    expected = torch.stack([products[i == CHOSEN].sum(0) for i in range(4)])
+    torch.testing.assert_close(torch.ops.moereg.outer_products(rows, answers, *assignment), expected)
+
+
 def test_autocast_computes_in_bfloat16(generator):
     rows, weights = torch.randn(5, 3, generator=generator), torch.randn(4, 3, 2, generator=generator)
     expected = to_experts(rows, weights, Assignment.of(CHOSEN, 4))
