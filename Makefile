@@ -6,7 +6,7 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test mutants mutants-all bench lint format notebooks experiments book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks experiments book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
@@ -14,10 +14,11 @@ help:
 	@echo 'make test       style, unit tests, notebooks, book, browser'
 	@echo 'make mutants    which changes of the lines you changed does no test notice? make mutants-all: of the library'
 	@echo 'make book       build the site into book/_build/html'
+	@echo 'make bundle     build the views that pages and notebooks show, from moereg/viz/js'
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
 	@echo 'make bench      measure speed'
-	@echo 'make lint       ruff; make format: let ruff rewrite'
+	@echo 'make lint       ruff, order of imports, types, bundles in step with their sources; make format: let ruff rewrite'
 
 demo:
 	@tools/venv.sh
@@ -45,13 +46,16 @@ bench:
 
 lint:
 	@tools/venv.sh $(ALL)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	@$(BIN)/python tools/layers.py style
 
 format:
 	@tools/venv.sh $(ALL)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bundle:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.bundle
 
 experiments:
 	@tools/venv.sh $(ALL)

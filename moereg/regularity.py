@@ -14,7 +14,9 @@ def diffusion(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor,
     require_size("displacement", displacement, 2)
     dims = displacement.shape[1]
     # sum_ij (d u_i / d x_j)^2; a mean over channels too, hence D times
-    return dims * sum(displacement.diff(dim=axis).square().mean() for axis in range(2, 2 + dims))
+    return dims * sum(
+        (displacement.diff(dim=axis).square().mean() for axis in range(2, 2 + dims)), start=displacement.new_zeros(())
+    )
 
 
 def bending_energy(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, ""]:

@@ -190,7 +190,7 @@ assert ((routing.gates > 0).sum(2) == 2).all(), "two experts at every voxel, for
 
 # %%
 routers = find_routers(model)
-decoder = [name for name in routers if name.startswith("decoder")]
+decoder = [name for name, router in routers.items() if router.site.role == "decoder"]
 errors = {}
 for index, expert in enumerate(routing.experts):
     with rerouted(routers, without=dict.fromkeys(decoder, (index,))):

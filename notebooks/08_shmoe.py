@@ -29,7 +29,6 @@
 # The code is `moereg/nn/shmoe.py`. The paper (SHMoAReg) fixes *what* is routed; the formulas are our instance.
 
 # %%
-import json
 import time
 from pathlib import Path
 
@@ -42,8 +41,9 @@ from ipywidgets import interact
 from moereg import models, viz
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
+from moereg.course.recorded import recorded
 from moereg.data import phantoms
-from moereg.experiments import Finding, effect_between
+from moereg.experiments import effect_between
 from moereg.nn.shmoe import ConvolutionExperts, SpatialHeterogeneousMoE
 from moereg.training import TrainingConfig, fit
 from moereg.viz.explorer import RouterSteps
@@ -150,8 +150,7 @@ for kind in ("full", "nested", "separable"):
 # And what does a cheaper kind cost in accuracy? Three seeds each, flat images and volumes (`make experiments`):
 
 # %% mystnb={"image": {"alt": "Dice and endpoint error of networks with nested, full and separable experts, one dot per seed, on images and on volumes."}}
-record = json.loads(Path("../data/experiments/kinds.json").read_text())
-kinds = Finding(record["question"], record["rows"], record["sentence"])
+kinds = recorded("kinds").finding
 display(Markdown(kinds.sentence), viz.draw(kinds))
 
 # %% [markdown]
@@ -159,7 +158,7 @@ display(Markdown(kinds.sentence), viz.draw(kinds))
 
 # %%
 at = {"task": "breathing, 32^3"}
-effect = effect_between(record["rows"], at | {"variant": "full"}, at | {"variant": "nested"})
+effect = effect_between(kinds.rows, at | {"variant": "full"}, at | {"variant": "nested"})
 print(f"full - nested, Dice: {effect.text()}, {effect.direction}")
 assert effect.direction != "higher", "else the default would have to be another one"
 

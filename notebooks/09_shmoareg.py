@@ -30,9 +30,6 @@
 # `moereg/experiments/`.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -40,15 +37,14 @@ from IPython.display import Markdown, display
 from moereg import classical, experiments, fields, metrics, models, viz
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
+from moereg.course.recorded import recorded
 from moereg.data import phantoms
-from moereg.experiments import Finding
 from moereg.training import TrainingConfig, fit
 from moereg.viz.explorer import Explorer
 from moereg.viz.figures import show_grid, show_image
 from moereg.viz.snapshots import Snapshots
 
 budget = Budget.from_env()
-EXPERIMENTS = Path("../data/experiments")
 
 # %% [markdown]
 # ## The network
@@ -175,18 +171,19 @@ show(findings["Does doubt mark error?"])
 
 
 # %%
-def recorded(name):
+def repeated(name):
     """A finding that `make experiments` has written, and where it comes from."""
-    record = json.loads((EXPERIMENTS / f"{name}.json").read_text())
-    steps, seeds = record["protocol"]["training"]["steps"], len(record["protocol"]["seeds"])
+    record = recorded(name)
+    (protocol,) = record.protocols
+    steps, seeds = protocol["training"]["steps"], len(protocol["seeds"])
     print(
-        f"{steps} steps, {seeds} seeds, images of {record['shape']}, {record['seconds'] / 60:.0f} minutes on {record['machine']['device']}"
+        f"{steps} steps, {seeds} seeds, images of {record.shape}, {record.seconds / 60:.0f} minutes on {record.machine['device']}"
     )
-    return Finding(record["question"], record["rows"], record["sentence"])
+    return record.finding
 
 
 # %% mystnb={"image": {"alt": "Dice and endpoint error of each variant of the network, one dot per seed, on two kinds of motion."}}
-ablation = recorded("ablation")
+ablation = repeated("ablation")
 show(ablation)
 
 # %% [markdown]
@@ -195,13 +192,13 @@ show(ablation)
 # If a direction's experts follow its motion, then exchanging the motion of two directions exchanges their experts.
 
 # %% mystnb={"image": {"alt": "Mean kernel extent that each direction asks for, after training on the original and on the permuted motion, one dot per seed."}}
-show(recorded("axis"))
+show(repeated("axis"))
 
 # %% [markdown]
 # ### Do seeds agree?
 
 # %% mystnb={"image": {"alt": "Share of voxels where two seeds choose the same expert after matching, per decoder router, beside the share of independent maps."}}
-show(recorded("stability"))
+show(repeated("stability"))
 
 # %% [markdown]
 # ### In volumes, and on real scans
@@ -211,8 +208,7 @@ show(recorded("stability"))
 
 # %%
 for data in ("abdomen", "hippocampus"):
-    record = json.loads((EXPERIMENTS / f"{data}.json").read_text())
-    findings_of_data = [f"**{finding['question']}** {finding['sentence']}" for finding in record["findings"]]
+    findings_of_data = [f"**{finding.question}** {finding.sentence}" for finding in recorded(data).findings]
     display(Markdown("\n\n".join([f"**{data.upper()}**", *findings_of_data])))
 
 # %% [markdown]

@@ -30,9 +30,6 @@
 # Chapter 03 built the classical Demons force; this one starts from it.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -41,8 +38,9 @@ from moereg import classical, fields, metrics, models, viz
 from moereg.classical import METHODS
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
+from moereg.course.recorded import recorded
 from moereg.data import phantoms
-from moereg.experiments import Finding, force_against_truth
+from moereg.experiments import force_against_truth
 from moereg.filters import spatial_gradient
 from moereg.models.drivenmorph import IntensityDifference
 from moereg.nn import NeuralDemonsLayer
@@ -51,7 +49,6 @@ from moereg.training import TrainingConfig, fit
 from moereg.viz.figures import show_arrows, show_image
 
 budget = Budget.from_env()
-EXPERIMENTS = Path("../data/experiments")
 generator = torch.Generator().manual_seed(0)
 
 # %% [markdown]
@@ -264,20 +261,12 @@ assert angle["own"] < min(angle["other pair"], angle["untrained"]), "at the coar
 # machine are in the files). DrivenMorph predicts its field at every voxel here: at every second one, as above, it lost
 # to classical Demons on the thin cortex of the brain.
 
-
-# %%
-def recorded(name):
-    """A finding that `make experiments` has written."""
-    record = json.loads((EXPERIMENTS / f"{name}.json").read_text())
-    return Finding(record["question"], record["rows"], record["sentence"])
-
-
 # %% mystnb={"image": {"alt": "Dice and endpoint error of each method on two-dimensional abdomen and brain phantoms, one dot per seed."}}
-flat = recorded("contest")
+flat = recorded("contest").finding
 display(Markdown(flat.sentence), viz.draw(flat))
 
 # %% mystnb={"image": {"alt": "Dice and endpoint error of each method on volumes of abdomen and brain."}}
-volumes = recorded("contest_volumes")
+volumes = recorded("contest_volumes").finding
 display(Markdown(volumes.sentence), viz.draw(volumes))
 
 # %%
@@ -295,7 +284,7 @@ print(
 # so a margin of a hundredth or two proves little.
 
 # %% mystnb={"image": {"alt": "Dice of each method on hippocampus scans of test subjects."}}
-scans = recorded("contest_hippocampus")
+scans = recorded("contest_hippocampus").finding
 display(Markdown(scans.sentence), viz.draw(scans))
 
 # %% [markdown]

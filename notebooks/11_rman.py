@@ -29,9 +29,7 @@
 # Paper: Zheng, Wang, Huang, Lim, Vincent, Papiez, arXiv 2206.01863. Code: `moereg/models/rman.py`.
 
 # %%
-import json
 from functools import partial
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -40,14 +38,14 @@ from IPython.display import Markdown, display
 from moereg import classical, fields, metrics, models, viz
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
+from moereg.course.recorded import recorded
 from moereg.data import phantoms
 from moereg.data.phantoms import Motion
-from moereg.experiments import Finding
 from moereg.experiments.recursion import statements
 from moereg.nn.attention import Windows
 from moereg.training import TrainingConfig, fit
 from moereg.viz.figures import show_grid, show_image
-from moereg.viz.looking import attention_picker, draw_looks
+from moereg.viz.rman import attention_picker, draw_attention
 
 budget = Budget.from_env()
 
@@ -201,7 +199,7 @@ print(look.weights(token).shape, "= (heads, rows, columns of tokens)")
 # stands. In each recursion the moving image is the one warped so far. **Will the attention sit on the cross?**
 
 # %% mystnb={"image": {"alt": "Fixed image with a ring at one voxel, then the moving image in the first two recursions with that voxel's attention over it and a cross at the true place."}}
-draw_looks(pair, result, (32, 20), recursions=(1, 2))
+draw_attention(pair, result, (32, 20), recursions=(1, 2))
 
 # %% [markdown]
 # How far from the truth is the centre of attention, over all tokens inside the body? Two references: looking straight
@@ -253,18 +251,18 @@ attention_picker(pair, result, start=(32, 24))
 
 
 # %% mystnb={"image": {"alt": "Dice and surface distance against the number of recursions, a column for each number in training, lines for mutual attention, self attention and none."}}
-record = json.loads(Path("../data/experiments/rman.json").read_text())
-protocol, found = record["protocols"][0], record["findings"][0]
+record = recorded("rman")
+(protocol,) = record.protocols
 print(
-    f"{protocol['training']['steps']} steps, seeds {protocol['seeds']}, images of {record['shape']}, "
-    f"{record['seconds'] / 60:.0f} minutes on one core"
+    f"{protocol['training']['steps']} steps, seeds {protocol['seeds']}, images of {record.shape}, "
+    f"{record.seconds / 60:.0f} minutes on one core"
 )
-finding = Finding(found["question"], found["rows"], found["sentence"])
+finding = record.finding
 display(viz.draw(finding))
 
 # %% [markdown]
-# **Which of the paper's statements hold here?** Changes of Dice with their standard error over seeds; "holds" means
-# beyond twice that error and more than 0.005.
+# **Which of the paper's statements hold here?** Changes of Dice with their 95 % interval over seeds; "holds" means that
+# the interval leaves out zero.
 
 # %%
 for sentence in statements(finding.rows).values():

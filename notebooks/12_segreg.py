@@ -29,9 +29,6 @@
 # Paper: Chen et al., *SegReg*, arXiv 2509.15784. Code: `moereg/models/segreg.py`, `moereg/models/segmentation.py`.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -39,10 +36,10 @@ from IPython.display import Markdown, display
 from moereg import models, viz
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
+from moereg.course.recorded import recorded
 from moereg.data import phantoms
 from moereg.data.phantoms.interface import distance_to_interface
 from moereg.data.phantoms.lung import SLIDING
-from moereg.experiments import Finding
 from moereg.experiments.degradation import boundary_noise, grown
 from moereg.experiments.regions import measure
 from moereg.metrics import endpoint_error
@@ -281,9 +278,9 @@ plt.show()
 # Three experiments on phantoms, three seeds each (`make experiments`). Dots are seeds.
 
 # %%
-record = json.loads(Path("../data/experiments/segreg.json").read_text())
-findings = [Finding(f["question"], f["rows"], f["sentence"]) for f in record["findings"]]
-print(f"images of {record['shape']}, {record['seconds'] / 60:.0f} minutes on one core")
+record = recorded("segreg")
+findings = record.findings
+print(f"images of {record.shape}, {record.seconds / 60:.0f} minutes on one core")
 
 
 def show(finding):

@@ -204,7 +204,7 @@ def test_a_widget_gets_a_picture_for_readers_without_javascript():
 
 def test_a_missing_npm_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
-    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(build.node.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(build.BookError, match=r"^npm is missing; "):
         build.run_npm(["pack"], str(tmp_path))
 

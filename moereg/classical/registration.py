@@ -1,7 +1,7 @@
 """`demons`: levels, stopping, and what is returned."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
@@ -147,7 +147,7 @@ def _check_range(name: str, value: float, below: float = math.inf) -> None:
 
 
 def _per_axis(name: str, value: float | Sequence[float], dims: int, *, positive: bool = False) -> tuple[float, ...]:
-    values = (value,) * dims if isinstance(value, Real) else tuple(value)
+    values = tuple(value) if isinstance(value, Iterable) else (value,) * dims
     finite = all(isinstance(number, Real) and 0 <= number < math.inf for number in values)
     if len(values) != dims or not finite or (positive and 0 in values):
         kind = "positive" if positive else "non-negative"

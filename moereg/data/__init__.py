@@ -1,7 +1,7 @@
 """Images to register: phantoms with known motion, public sets, files."""
 
 from moereg.data import datasets, phantoms
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pair, Pairs
 from moereg.data.phantoms import Phantoms
 from moereg.data.volumes import (
     Grid,
@@ -18,6 +18,7 @@ from moereg.data.volumes import (
 __all__ = [
     "Grid",
     "Pair",
+    "Pairs",
     "Phantoms",
     "Volume",
     "check_same_grid",

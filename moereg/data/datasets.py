@@ -75,7 +75,7 @@ def load(
         number = count or PHANTOM_COUNT[split]
         return Phantoms(str(data), shape or PHANTOM_SHAPE, number, seed=seed, split=split, cache=True)
     if data in REGISTRY:
-        return REGISTRY[data](split=split, count=count, **({} if shape is None else {"shape": shape}))
+        return REGISTRY[str(data)](split=split, count=count, **({} if shape is None else {"shape": shape}))
     if str(data).endswith(".csv"):
         pairs = pairs_from_csv(data, shape=shape)
         pairs.files = pairs.files[:count]
@@ -92,7 +92,7 @@ def hippocampus(
     root: str | Path | None = None,
     *,
     split: str = "train",
-    shape: tuple[int, int, int] = HIPPOCAMPUS_SHAPE,
+    shape: tuple[int, ...] = HIPPOCAMPUS_SHAPE,
     count: int | None = None,
 ) -> FilePairs:
     """Pairs of different subjects, T1 MR of the hippocampus, 1 mm, with labels of its anterior and posterior part.

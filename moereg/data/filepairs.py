@@ -1,7 +1,7 @@
 """Pairs that lie in NIfTI files, and the table that lists them."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class FilePairs:
     """
 
     files: Sequence[Files]
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
     label_names: dict[int, str] = field(default_factory=dict)
     common_grid: bool = True
     _kept: dict[Path, Volume] = field(default_factory=dict, init=False, repr=False)
@@ -45,6 +45,9 @@ class FilePairs:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Pair:
         if not -len(self) <= index < len(self):
@@ -92,7 +95,7 @@ class FilePairs:
         return volume
 
 
-def pairs_from_csv(path: str | Path, *, shape: tuple[int, int, int] | None = None) -> FilePairs:
+def pairs_from_csv(path: str | Path, *, shape: tuple[int, ...] | None = None) -> FilePairs:
     """Pairs from a table with the columns moving, fixed and optionally moving_labels, fixed_labels.
 
     Entries are NIfTI files, relative to the table. All headers are read at once, so that a wrong file is found before

@@ -1,6 +1,8 @@
-"""A pair of images to be registered, and small operations on it."""
+"""A pair of images to be registered, small operations on it, and what a set of pairs is."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -46,9 +48,29 @@ class Pair:
         """Spatial shape of both images."""
         return tuple(self.fixed.shape[1:])
 
+    def require(self, what: Literal["moving_labels", "fixed_labels", "displacement", "region"]) -> Tensor:
+        """What not every pair has, for a caller that cannot do without.
+
+        Raises:
+            ValueError: this pair has none.
+        """
+        value = getattr(self, what)
+        if value is None:
+            raise ValueError(f"pair {self.name!r} must have {what}, got none.")
+        return value
+
     def to(self, device: torch.device | str) -> "Pair":
         """The same pair with every tensor on `device`."""
-        moved = {
-            name: value.to(device) if isinstance(value, Tensor) else value for name, value in self.__dict__.items()
-        }
-        return Pair(**moved)
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
+
+
+@runtime_checkable
+class Pairs(Protocol):
+    """A set of pairs: `len(set)`, `set[i]`, and in a loop one after the other. A list is one, and so is `Phantoms`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Pair: ...
+
+    def __iter__(self) -> Iterator[Pair]: ...

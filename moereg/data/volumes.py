@@ -17,6 +17,7 @@ RAS negated), with shape `(X, Y, Z, 1, 3)` and intent 1007. With `A` the upper 3
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -46,7 +47,8 @@ class Grid:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size in millimetres along the tensor's axes."""
-        return tuple(float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0)[::-1])
+        i, j, k = (float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return k, j, i
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,10 @@ def check_same_grid(first: Grid, second: Grid) -> None:
         )
 
 
+def _affine(image: nib.Nifti1Image) -> np.ndarray:
+    return cast(np.ndarray, image.affine)  # only an image that was made in memory can be without
+
+
 def _rows(affine: np.ndarray) -> str:
     return str(np.round(affine[:3], 3).tolist())
 
@@ -204,13 +210,14 @@ def _open(path: str | Path, *, vector: bool = False) -> nib.Nifti1Image:
             raise ValueError(f"{path} must be one volume with three axes, got shape {image.shape}.")
     if 0 in shape:
         raise ValueError(f"{path} must have no empty axis, got shape {shape}.")
-    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-12:
-        raise ValueError(f"{path} must have an affine that can be inverted, got {_rows(image.affine)}.")
+    affine = _affine(image)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise ValueError(f"{path} must have an affine that can be inverted, got {_rows(affine)}.")
     return image
 
 
 def _grid(image: nib.Nifti1Image, path: str | Path, canonical: bool) -> Grid:
-    affine, shape = image.affine, np.array(image.shape[:3])
+    affine, shape = _affine(image), np.array(image.shape[:3])
     if canonical:
         order = io_orientation(affine)  # for each file axis: the canonical axis it runs along, and its sign
         affine = affine @ inv_ornt_aff(order, tuple(shape))
@@ -228,7 +235,7 @@ def _voxels(image: nib.Nifti1Image, path: str | Path, canonical: bool, dtype: ty
         raise ValueError(f"{path} must hold finite values only, got NaN or infinity.")
     if values.ndim != 5:
         values = values.reshape(values.shape[:3])
-    return apply_orientation(values, io_orientation(image.affine)) if canonical else values
+    return apply_orientation(values, io_orientation(_affine(image))) if canonical else values
 
 
 def _write(path: str | Path, image: nib.Nifti1Image) -> None:

@@ -10,6 +10,7 @@ rows, and says its finding in one sentence that is computed from the rows.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pair, Pairs
 from moereg.experiments.finding import Finding
 from moereg.experiments.knockouts import knock_out
 from moereg.experiments.statistics import gate_table, labels_on_grid, mutual_information
@@ -29,7 +30,7 @@ IDLE = 0.02  # share of assignments below which an expert is called idle
 KINDS = ("own", "shuffled", "other")  # whose labels: the pair's, the same shuffled, another subject's
 
 
-def audit(model: nn.Module, pairs: Sequence[Pair], *, seed: int = 0) -> list[Finding]:
+def audit(model: nn.Module, pairs: Pairs, *, seed: int = 0) -> list[Finding]:
     """Every question that one trained model can answer: load, usage by organ, knock-outs, entropy against error.
 
     Args:
@@ -43,7 +44,7 @@ def audit(model: nn.Module, pairs: Sequence[Pair], *, seed: int = 0) -> list[Fin
     return findings
 
 
-def load(model: nn.Module, pairs: Sequence[Pair]) -> Finding:
+def load(model: nn.Module, pairs: Pairs) -> Finding:
     """How are assignments shared out, per layer and router?"""
     totals: dict[str, Tensor] = {}
     names: dict[str, Routing] = {}
@@ -65,7 +66,7 @@ def load(model: nn.Module, pairs: Sequence[Pair]) -> Finding:
     return Finding("How is the load shared?", rows, sentence)
 
 
-def usage_by_organ(model: nn.Module, pairs: Sequence[Pair], *, seed: int = 0) -> Finding:
+def usage_by_organ(model: nn.Module, pairs: Pairs, *, seed: int = 0) -> Finding:
     """Which experts work in which organ, and how much does the organ tell about the expert?
 
     Mutual information `I(expert; organ)` in bits, gates as weights, over the voxels of a layer inside labelled organs.
@@ -75,31 +76,32 @@ def usage_by_organ(model: nn.Module, pairs: Sequence[Pair], *, seed: int = 0) ->
     """
     generator = torch.Generator().manual_seed(seed)
     names = pairs[0].label_names
-    count = max([*names, *(int(pair.fixed_labels.max()) for pair in pairs)]) + 1
+    count = max([*names, *(int(pair.require("fixed_labels").max()) for pair in pairs)]) + 1
     tables: dict[tuple[str, str], dict[str, list[Tensor]]] = {}
     experts: dict[str, tuple[str, ...]] = {}
     for number, (pair, result) in enumerate(run(model, pairs)):
         other = pairs[(number + 1) % len(pairs)]
         for routing in decoders(result):
             experts[routing.name] = routing.experts
-            own = labels_on_grid(pair.fixed_labels, routing.stride)
+            own = labels_on_grid(pair.require("fixed_labels"), routing.stride)
             inside = own > 0
             shuffled = own.clone()
             values = own[inside]
             shuffled[inside] = values[torch.randperm(len(values), generator=generator)]
-            labels = dict(zip(KINDS, (own, shuffled, labels_on_grid(other.fixed_labels, routing.stride)), strict=True))
+            others = labels_on_grid(other.require("fixed_labels"), routing.stride)
+            labels = dict(zip(KINDS, (own, shuffled, others), strict=True))
             for r, router in enumerate(routing.routers):
                 found = tables.setdefault((routing.name, router), {kind: [] for kind in KINDS})
                 for kind in KINDS:
                     found[kind].append(gate_table(routing.gates[0, r], labels[kind], inside, count))
-    rows = []
+    rows, nothing = [], torch.zeros(())
     for (layer, router), found in tables.items():
-        total = sum(found["own"])
+        total = sum(found["own"], start=nothing)
         usage = total / total.sum(0, keepdim=True).clamp_min(1e-12)
         per_pair = {f"bits_{kind}": [mutual_information(table) for table in found[kind]] for kind in KINDS}
         rows.append(
             {"layer": layer, "router": router}
-            | {f"bits_{kind}": mutual_information(sum(found[kind])) for kind in KINDS}
+            | {f"bits_{kind}": mutual_information(sum(found[kind], start=nothing)) for kind in KINDS}
             | {
                 "usage": {
                     names.get(label, str(label)): dict(zip(experts[layer], usage[:, label].tolist(), strict=True))
@@ -128,14 +130,14 @@ def organ_sentence(rows: Sequence[dict]) -> str:
     )
 
 
-def entropy_against_error(model: nn.Module, pairs: Sequence[Pair]) -> Finding:
+def entropy_against_error(model: nn.Module, pairs: Pairs) -> Finding:
     """Is a router less sure where the field is wrong? Spearman's rank correlation of entropy and endpoint error.
 
     Both at every body voxel of a decoder layer's grid, per pair and router; the mean over pairs with its interval.
     """
     correlations: dict[tuple[str, str], list[float]] = {}
     for pair, result in run(model, pairs):
-        error = (result.displacement[0] - pair.displacement).square().sum(0).sqrt()
+        error = (result.displacement[0] - pair.require("displacement")).square().sum(0).sqrt()
         region = torch.ones_like(error, dtype=torch.bool) if pair.region is None else pair.region[0]
         for routing in decoders(result):
             grid = routing.gates.shape[3:]
@@ -160,7 +162,7 @@ def entropy_against_error(model: nn.Module, pairs: Sequence[Pair]) -> Finding:
 
 def entropy_sentence(rows: Sequence[dict]) -> str:
     """In how many routers entropy and error go together, by the one rule over pairs."""
-    effects = [paired_effect(values, np.zeros(len(values))) for values in (r["per_pair"]["spearman"] for r in rows)]
+    effects = [paired_effect(values, [0.0] * len(values)) for values in (r["per_pair"]["spearman"] for r in rows)]
     directions = [effect.direction for effect in effects]
     strongest = max(range(len(rows)), key=lambda i: abs(effects[i].mean))
     row, effect = rows[strongest], effects[strongest]
@@ -175,7 +177,8 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
     """Spearman's rank correlation; 0 where either is constant."""
     if first.max() == first.min() or second.max() == second.min():
         return 0.0
-    return float(spearmanr(first.numpy(), second.numpy()).statistic)
+    statistic, _ = spearmanr(first.numpy(), second.numpy())
+    return float(cast(float, statistic))  # SciPy says no more than object
 
 
 def decoders(result: Registration) -> Iterator[Routing]:
@@ -183,9 +186,10 @@ def decoders(result: Registration) -> Iterator[Routing]:
     return (routing for routing in result.routing.values() if routing.role == "decoder")
 
 
-@torch.no_grad()
-def run(model: nn.Module, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Registration]]:
+def run(model: nn.Module, pairs: Pairs) -> Iterator[tuple[Pair, Registration]]:
     """Register every pair, in evaluation mode."""
     model.eval()
     for pair in pairs:
-        yield pair, model(pair.moving[None], pair.fixed[None])
+        with torch.no_grad():
+            result = model(pair.moving[None], pair.fixed[None])
+        yield pair, result

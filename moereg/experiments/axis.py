@@ -1,15 +1,17 @@
 """Does routing follow the motion or the axis? The same anatomy, its motion statistics exchanged between directions."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.experiments.finding import Finding
 from moereg.experiments.protocol import OnRows, Protocol, Task, nothing, train_one
 from moereg.metrics import UNDECIDED, paired_effect
+from moereg.models import SHMoARegSizes
 
 
 def axis_test(
@@ -53,13 +55,13 @@ def axis_sentence(rows: Sequence[dict], *, original: str, permuted: str, order: 
     )
 
 
-def extent_profile(model: nn.Module, pairs: Sequence[Pair]) -> tuple[np.ndarray, tuple[str, ...]]:
+def extent_profile(model: nn.Module, pairs: Pairs) -> tuple[np.ndarray, tuple[str, ...]]:
     """Mean kernel extent in voxels of the layer's grid that each direction asks for, and the directions' names.
 
     Args:
         model: whose decoder routes among convolutions of `model.sizes.kernel_sizes`.
     """
-    sizes = torch.tensor([float(size) for size in model.sizes.kernel_sizes])
+    sizes = torch.tensor([float(size) for size in cast(SHMoARegSizes, model.sizes).kernel_sizes])
     profiles, routers = [], ()
     for pair in pairs:
         with torch.no_grad():

@@ -16,7 +16,7 @@ def without_expert(expert: int, gate: str) -> Change:
     return lambda routing: reroute(routing, gate, without=(expert,))
 
 
-def with_gates(router: int, gates: Callable[[Routing, int], tuple[Tensor, Tensor]]) -> Change:
+def with_gates(router: int, gates: Callable[[Routing, int], Tensor]) -> Change:
     """One router of a layer decides otherwise, the others as before."""
 
     def change(routing: Routing) -> Routing:
@@ -32,7 +32,7 @@ def uniform_gates(routing: Routing, router: int) -> Float[Tensor, "batch expert 
     return torch.full_like(routing.gates[:, router], 1 / len(routing.experts))
 
 
-def random_gates(gate: str, generator: torch.Generator) -> Callable:
+def random_gates(gate: str, generator: torch.Generator) -> Callable[[Routing, int], Tensor]:
     """Top-k of logits that have the spread of the real ones and no meaning."""
 
     def gates(routing: Routing, router: int) -> Float[Tensor, "batch expert *space"]:

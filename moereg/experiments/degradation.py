@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.data.phantoms.motion import smooth_pattern
 from moereg.experiments.finding import Finding
 from moereg.experiments.regions import measure, over_pairs
@@ -43,7 +43,7 @@ def grown(labels: Int[Tensor, "1 *space"], voxels: int) -> Int[Tensor, "1 *space
     return values[0].to(labels.dtype)
 
 
-def quality_sweep(models: Sequence[SegReg], pairs: Sequence[Pair], *, seeds: Sequence[int] = (0, 1, 2)) -> Finding:
+def quality_sweep(models: Sequence[SegReg], pairs: Pairs, *, seeds: Sequence[int] = (0, 1, 2)) -> Finding:
     """Accuracy against the quality of the segmentation, for label maps degraded in two ways. Nothing is trained.
 
     One row per way, amount and model, means over pairs; `models[i]` was trained with `seeds[i]`.
@@ -55,14 +55,15 @@ def quality_sweep(models: Sequence[SegReg], pairs: Sequence[Pair], *, seeds: Seq
                 generator = torch.Generator().manual_seed(seed)  # the same waves at every amount
                 measured = []
                 for pair in pairs:
-                    truth = (pair.moving_labels, pair.fixed_labels)
-                    if way == "boundary noise":
-                        labels = tuple(boundary_noise(lab, amount, generator) for lab in truth)
-                    else:
-                        labels = tuple(grown(lab, amount) for lab in truth)
-                    measured.append(measure(model, pair, labels=labels))
+                    moving = _degraded(pair.require("moving_labels"), way, amount, generator)
+                    fixed = _degraded(pair.require("fixed_labels"), way, amount, generator)
+                    measured.append(measure(model, pair, labels=(moving, fixed)))
                 rows.append({"way": way, "amount": float(amount), "seed": seed, **over_pairs(measured)})
     return Finding("Is accuracy linear in the quality of the segmentation?", rows, quality_sentence(rows))
+
+
+def _degraded(labels: Tensor, way: str, amount: float, generator: torch.Generator) -> Tensor:
+    return boundary_noise(labels, amount, generator) if way == "boundary noise" else grown(labels, int(amount))
 
 
 def line(rows: Sequence[dict]) -> dict[str, float]:
@@ -101,7 +102,7 @@ def quality_sentence(rows: Sequence[dict]) -> str:
     return f"{'; '.join(parts)} (near-linear: R^2 of at least {LINEAR}). {_growth_sentence(rows)}"
 
 
-def _growth_sentence(rows: list[dict]) -> str:
+def _growth_sentence(rows: Sequence[dict]) -> str:
     """A systematic error is the same in both images: does it matter at all?"""
     points = {point["amount"]: point for point in mean_points(rows, "grown or shrunk")}
     truth, most, least = points[0.0], points[max(points)], points[min(points)]

@@ -4,14 +4,12 @@ Every round of the network has a force, and a displacement that is still missing
 known, the displacement missing after the field s is the r with `compose(s, r) = u`, so `r(x) = u(x) - s(x + r)`.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pair, Pairs
 from moereg.experiments.audit import rank_correlation
 from moereg.experiments.finding import Finding
 from moereg.experiments.statistics import labels_on_grid
@@ -24,7 +22,7 @@ FAR = 0.25  # voxels of the level: a shorter missing displacement has no directi
 FEW = 30  # voxels: fewer than that say nothing
 
 
-def force_against_truth(model: nn.Module, pairs: Sequence[Pair], *, untrained: nn.Module) -> Finding:
+def force_against_truth(model: nn.Module, pairs: Pairs, *, untrained: nn.Module) -> Finding:
     """Angle and rank correlation between force and missing displacement, per level and round, means over pairs.
 
     Controls: the missing displacement of *another* pair (what a force that knows typical motion, but not this pair,
@@ -78,7 +76,7 @@ def missing_displacement(step: DrivenStep, truth: Float[Tensor, "1 dims *space"]
 
 def force_against_missing(step: DrivenStep, pair: Pair) -> tuple[float, float] | None:
     """Mean angle in degrees (90 is chance) and rank correlation of lengths; None where hardly anything is missing."""
-    missing = missing_displacement(step, pair.displacement[None])[0]
+    missing = missing_displacement(step, pair.require("displacement")[None])[0]
     inside = _region(pair, missing.shape[1:])
     force, missing = step.force[0][:, inside], missing[:, inside]
     lengths = force.norm(dim=0), missing.norm(dim=0)

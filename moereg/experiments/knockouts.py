@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.experiments.controls import random_gates, uniform_gates, with_gates, without_expert
 from moereg.experiments.finding import Finding, effect_between, kept
 from moereg.metrics import evaluate
@@ -14,7 +14,7 @@ from moereg.nn.observe import Change, find_routers, intervene
 KEYS = ("dice", "epe")
 
 
-def knock_out(model: nn.Module, pairs: Sequence[Pair], *, seed: int = 0) -> Finding:
+def knock_out(model: nn.Module, pairs: Pairs, *, seed: int = 0) -> Finding:
     """What does it cost to take away one expert, or one direction's router, of all decoder layers at once?
 
     An expert is disabled: the routers choose among the others. A direction's router is replaced by uniform gates over
@@ -68,7 +68,7 @@ def knock_out_sentence(rows: Sequence[dict]) -> str:
     return "; ".join(parts) + "."
 
 
-def _measured(model: nn.Module, pairs: Sequence[Pair]) -> dict:
+def _measured(model: nn.Module, pairs: Pairs) -> dict:
     return kept(evaluate({"m": model.eval()}, pairs, surfaces=False)["m"], KEYS)
 
 

@@ -3,13 +3,13 @@
 Every variant sees the same pairs in the same order for the same steps; the only other thing that changes is the seed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.models import build
 from moereg.training import TrainingConfig, fit
 
@@ -25,8 +25,8 @@ class Task:
     """Pairs to train on and pairs to measure on, under one name."""
 
     name: str
-    train: Sequence[Pair]
-    test: Sequence[Pair]
+    train: Pairs
+    test: Pairs
 
     @property
     def dims(self) -> int:

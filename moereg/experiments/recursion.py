@@ -94,7 +94,7 @@ def _trained_once(rows: Sequence[dict], most: int) -> str:
         k: np.mean([r["dice"] for r in rows if (r["attention"], r["trained"], r["recursions"]) == ("mutual", 1, k)])
         for k in sorted({row["recursions"] for row in rows})
     }
-    best = max(means, key=means.get)
+    best = max(means, key=means.__getitem__)
     whole = effect_between(rows, at | {"recursions": most}, at | {"recursions": 1})
     after = effect_between(rows, at | {"recursions": most}, at | {"recursions": best})
     if best == 1:

@@ -5,6 +5,7 @@ Every method sees the same pairs in the same order for the same steps.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -38,10 +39,10 @@ def region_wrapper(task: Task, protocol: RegionProtocol) -> Callable[[nn.Module]
 def true_labels(task: Task, protocol: RegionProtocol, *, on_rows: OnRows = nothing) -> tuple[Finding, list[SegReg]]:
     """The backbone alone, SegReg with true labels, SegReg with its own segmentation; and the trained SegRegs."""
     rows, trained = [], []
-    known = sorted({value for pair in task.train for value in pair.fixed_labels.unique().tolist()} | {0})
+    known = sorted({value for pair in task.train for value in pair.require("fixed_labels").unique().tolist()} | {0})
     for seed in protocol.seeds:
         backbone = train_one(task, protocol, seed)
-        model = train_one(task, protocol, seed, wrap=region_wrapper(task, protocol))
+        model = cast(SegReg, train_one(task, protocol, seed, wrap=region_wrapper(task, protocol)))
         torch.manual_seed(seed)
         segmenter = Segmenter(known, dims=task.dims)
         fit_segmenter(segmenter, task.train, steps=protocol.segmenter_steps, seed=seed)
@@ -66,18 +67,19 @@ def measure(model: nn.Module, pair: Pair, *, labels: tuple[Tensor, Tensor] | Non
         model: any; SegReg without a segmenter gets `labels`, or the pair's own.
         labels: label maps `(1, *S)` of moving and fixed image to register with, instead of the true ones.
     """
-    truth = (pair.moving_labels, pair.fixed_labels)
+    truth = pair.require("moving_labels"), pair.require("fixed_labels")
     used = truth if labels is None else labels
-    if getattr(model, "segmenter", None) is not None:
-        used = tuple(model.segmenter.segment(image[None])[0] for image in (pair.moving, pair.fixed))
+    segmenter = getattr(model, "segmenter", None)
+    if segmenter is not None:
+        used = segmenter.segment(pair.moving[None])[0], segmenter.segment(pair.fixed[None])[0]
     given = labels_for(model, used[0][None], used[1][None])
     registration: Registration = model(pair.moving[None], pair.fixed[None], **given)
     displacement = registration.displacement
-    warped = warp_labels(pair.moving_labels[None], displacement)[0]
-    folds = seam_folds(displacement, pair.fixed_labels[None])
+    warped = warp_labels(truth[0][None], displacement)[0]
+    folds = seam_folds(displacement, truth[1][None])
     return {
-        "dice": mean_of(dice(warped, pair.fixed_labels).values()),
-        "epe": endpoint_error(displacement[0], pair.displacement, pair.region),
+        "dice": mean_of(dice(warped, truth[1]).values()),
+        "epe": endpoint_error(displacement[0], pair.require("displacement"), pair.region),
         "seam_fold_fraction": folds["seam_folds"] / max(folds["seam_voxels"], 1),
         "other_fold_fraction": folds["other_folds"] / max(folds["other_voxels"], 1),
         "quality": mean_of(mean_of(dice(u, t).values()) for u, t in zip(used, truth, strict=True)),

@@ -67,15 +67,17 @@ def sliding(task: Task, protocol: RegionProtocol, *, on_rows: OnRows = nothing) 
 @torch.no_grad()
 def near_and_far(model: nn.Module, pair: Pair) -> dict[str, float]:
     """Endpoint error in voxels within `NEAR` voxels of the interface and elsewhere, and that of not moving at all."""
-    given = labels_for(model, pair.moving_labels[None], pair.fixed_labels[None])
+    moving_labels, fixed_labels = pair.require("moving_labels"), pair.require("fixed_labels")
+    truth, region = pair.require("displacement"), pair.require("region")
+    given = labels_for(model, moving_labels[None], fixed_labels[None])
     displacement = model(pair.moving[None], pair.fixed[None], **given).displacement[0]
-    near = distance_to_interface(pair.fixed_labels) <= NEAR
-    region, still = pair.region, torch.zeros_like(displacement)
+    near = distance_to_interface(fixed_labels) <= NEAR
+    still = torch.zeros_like(displacement)
     return {
-        "near": endpoint_error(displacement, pair.displacement, region & near),
-        "elsewhere": endpoint_error(displacement, pair.displacement, region & ~near),
-        "near_before": endpoint_error(still, pair.displacement, region & near),
-        "elsewhere_before": endpoint_error(still, pair.displacement, region & ~near),
+        "near": endpoint_error(displacement, truth, region & near),
+        "elsewhere": endpoint_error(displacement, truth, region & ~near),
+        "near_before": endpoint_error(still, truth, region & near),
+        "elsewhere_before": endpoint_error(still, truth, region & ~near),
     }
 
 

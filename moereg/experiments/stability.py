@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+import torch
 from torch import nn
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.experiments.audit import decoders, run
 from moereg.experiments.finding import Finding
 from moereg.experiments.statistics import agreement_table, best_match
 from moereg.metrics import UNDECIDED, paired_effect
 
 
-def seed_stability(models: Sequence[nn.Module], pairs: Sequence[Pair]) -> Finding:
+def seed_stability(models: Sequence[nn.Module], pairs: Pairs) -> Finding:
     """Share of voxels with the same first expert, for each pair of models and each decoder router.
 
     After the best one-to-one matching of experts (Hungarian method), beside the share that independent maps with the
@@ -24,10 +25,11 @@ def seed_stability(models: Sequence[nn.Module], pairs: Sequence[Pair]) -> Findin
     for a, b in combinations(range(len(models)), 2):
         for layer, routing in runs[a][0].items():
             for r, router in enumerate(routing.routers):
-                joint = sum(
+                tables = [
                     agreement_table(first[layer].first()[0, r], second[layer].first()[0, r], len(routing.experts))
                     for first, second in zip(runs[a], runs[b], strict=True)
-                )
+                ]
+                joint = torch.stack(tables).sum(0)
                 joint = joint / joint.sum()
                 independent = joint.sum(1)[:, None] * joint.sum(0)
                 rows.append(
@@ -44,7 +46,11 @@ def seed_stability(models: Sequence[nn.Module], pairs: Sequence[Pair]) -> Findin
 
 
 def stability_sentence(rows: Sequence[dict]) -> str:
-    """Agreement against chance by the one rule, one value per pair of models."""
+    """Agreement against chance by the one rule, one value per pair of models.
+
+    Three networks make three pairs, each network in two of them: their values are not independent, and the interval is
+    narrower than that of as many networks of their own would be.
+    """
     models = dict.fromkeys(row["models"] for row in rows)
     agreement, chance, named = (
         [[np.mean([row[key] for row in rows if row["models"] == pair])] for pair in models]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pair, Pairs
 from moereg.fields import warp_labels
 from moereg.metrics.overlap import dice, endpoint_error, surface_distances
 from moereg.models.registration import Registration, labels_for
@@ -59,7 +59,7 @@ def score(method: Method, pair: Pair, *, device: torch.device | str = "cpu", sur
 
 def evaluate(
     methods: dict[str, Method],
-    pairs: Sequence[Pair],
+    pairs: Pairs,
     *,
     device: torch.device | str = "cpu",
     surfaces: bool = True,

@@ -42,7 +42,8 @@ def surface_distances(
 
     Labels that are missing in either map are left out: their distance is not defined.
     """
-    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+    from monai.metrics.surface_distance import compute_average_surface_distance
 
     hd95, asd = {}, {}
     for label in shared_labels(warped, fixed):

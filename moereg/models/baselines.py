@@ -38,8 +38,8 @@ class VoxelMorph(nn.Module):
 
     def __init__(self, sizes: VoxelMorphSizes | None = None):
         super().__init__()
-        from monai.networks.nets import VoxelMorph as MonaiVoxelMorph
-        from monai.networks.nets import VoxelMorphUNet
+        from monai.networks.nets.voxelmorph import VoxelMorph as MonaiVoxelMorph
+        from monai.networks.nets.voxelmorph import VoxelMorphUNet
 
         self.sizes = sizes = sizes or VoxelMorphSizes()
         unet = VoxelMorphUNet(

@@ -165,7 +165,8 @@ class FusionBlock(nn.Module):
         windows = Windows.of(both, self.window)
         tokens = windows.split(self.norms[1](both))
         both = both + windows.join(self.own(tokens, valid=windows.valid(both.device)))
-        return both.chunk(2)
+        first, second = both.chunk(2)
+        return first, second
 
 
 class IntensityDifference(nn.Module):

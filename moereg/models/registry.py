@@ -7,7 +7,7 @@ command line) works with any row of the table.
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from moereg.checks import check_choice
 from moereg.models.baselines import VoxelMorph, VoxelMorphSizes
 from moereg.models.drivenmorph import DrivenMorph, DrivenMorphSizes
 from moereg.models.rman import RMAn, RMAnSizes
-from moereg.models.segmentation import segmented_sizes
+from moereg.models.segmentation import LabelledPairs, segmented_sizes
 from moereg.models.segreg import SegReg, SegRegSizes
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
 
@@ -33,7 +33,7 @@ class Entry:
 
     sizes: type
     make: Callable[[Any], nn.Module]
-    sizes_for: Callable[[Sequence[Any]], dict] = lambda pairs: {}
+    sizes_for: Callable[[LabelledPairs], dict] = lambda pairs: {}
 
 
 MODELS: dict[str, Entry] = {
@@ -61,7 +61,7 @@ def build(name: str, **sizes) -> nn.Module:
     return entry.make(entry.sizes(**_tuples(sizes)))
 
 
-def build_for(name: str, pairs: Sequence[Any], **sizes) -> nn.Module:
+def build_for(name: str, pairs: LabelledPairs, **sizes) -> nn.Module:
     """A new model with as many axes as the pairs have, and what else of its sizes follows from them.
 
     Args:
@@ -77,7 +77,7 @@ def describe(model: nn.Module) -> dict[str, str]:
     name = getattr(model, "name", None)
     if name not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, got {type(model).__name__}.")
-    return {"model": name, "sizes": json.dumps(dataclasses.asdict(model.sizes))}
+    return {"model": name, "sizes": json.dumps(dataclasses.asdict(vars(model)["sizes"]))}
 
 
 def _tuples(value):

@@ -24,6 +24,7 @@ fields and the inputs of the attention modules, on 1/8 and 1/16 of the resolutio
 """
 
 from dataclasses import dataclass
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -117,7 +118,8 @@ class OwnAttention(MutualAttention):
         windows = Windows.of(both, self.window)
         tokens = windows.split(both)
         both = both + windows.join(self.attention(tokens, valid=windows.valid(both.device)))
-        return both.chunk(2)
+        first, second = both.chunk(2)
+        return first, second
 
 
 class LookingBlock(nn.Module):
@@ -164,15 +166,17 @@ class Look:
             raise ValueError(f"token must lie on the grid {grid}, got {tuple(token)}.")
         own, other = (self.fixed, self.moving) if image == "fixed" else (self.moving, self.fixed)
         context = own if isinstance(self.layer, OwnAttention) else other
-        attention, item = self.layer.attention, slice(item, item + 1)
+        attention, one = self.layer.attention, slice(item, item + 1)
         return attention_at(
-            own[item], context[item], token, window=self.layer.window, query=attention.query, key=attention.key
+            own[one], context[one], token, window=self.layer.window, query=attention.query, key=attention.key
         )
 
 
 @dataclass(frozen=True)
 class RecursiveRegistration(Registration):
     """`steps[k - 1]` is the field after recursion k. `looks[k - 1]` holds the two attention modules, coarse first."""
+
+    strides: ClassVar = STRIDES  # voxels from token to token in the two modules
 
     looks: tuple[tuple[Look, ...], ...] = ()
 
@@ -234,7 +238,7 @@ class RMAn(nn.Module):
         )
         self.flow = convolution(sizes.dims)(second, sizes.dims, 3, padding=1)
         nn.init.normal_(self.flow.weight, std=1e-3)  # an untrained network hardly moves anything
-        nn.init.zeros_(self.flow.bias)
+        nn.init.zeros_(cast(Tensor, self.flow.bias))  # a convolution has one unless told otherwise
 
     def forward(
         self,
@@ -253,15 +257,14 @@ class RMAn(nn.Module):
         check_positive("recursions", recursions, integer=True)
 
         fixed_maps = self.encode(fixed)  # the same in every recursion
-        displacement, steps, looks = None, [], []
+        steps, looks = [], []
         for _ in range(recursions):
             # psi_k = network(warp(moving, phi_{k-1}), fixed),   phi_k = compose(phi_{k-1}, psi_k)
-            warped = moving if displacement is None else sample(moving, displacement)
+            warped = sample(moving, steps[-1]) if steps else moving
             residual, seen = self.residual(self.encode(warped), fixed_maps, fixed.shape[2:])
-            displacement = residual if displacement is None else residual + sample(displacement, residual)
-            steps.append(displacement)
+            steps.append(residual + sample(steps[-1], residual) if steps else residual)
             looks.append(seen)
-        return RecursiveRegistration(displacement, sample(moving, displacement), tuple(steps), looks=tuple(looks))
+        return RecursiveRegistration(steps[-1], sample(moving, steps[-1]), tuple(steps), looks=tuple(looks))
 
     def encode(self, image: Float[Tensor, "batch channel *space"]) -> list[Tensor]:
         """One branch: features at 1/2, 1/4, 1/8 and 1/16 of the resolution."""

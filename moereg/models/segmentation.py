@@ -4,7 +4,7 @@ It is trained by `moereg.training.fit_segmenter`.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,7 @@ class Segmenter(nn.Module):
         self, labels: Sequence[int], *, dims: int, image_channels: int = 1, widths: Sequence[int] = (8, 16, 32)
     ):
         super().__init__()
-        from monai.networks.nets import UNet
+        from monai.networks.nets.unet import UNet
 
         self.labels, self.dims, self.image_channels = tuple(labels), dims, image_channels
         self.widths = tuple(widths)
@@ -75,7 +75,33 @@ def classes(labels: Int[Tensor, "batch 1 *space"], known: Sequence[int]) -> Int[
     return torch.where(values[place] == labels, place, 0)
 
 
-def segmented_sizes(pairs: Sequence[Any], *, look_at: int = 20) -> dict:
+@runtime_checkable
+class LabelledPair(Protocol):
+    """What a model's sizes can follow from: a `moereg.data.Pair`, of which models know no more than this."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def moving_labels(self) -> Tensor | None: ...
+
+    @property
+    def fixed_labels(self) -> Tensor | None: ...
+
+
+@runtime_checkable
+class LabelledPairs(Protocol):
+    """A set of them, `moereg.data.Pairs` for instance."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> LabelledPair: ...
+
+
+def segmented_sizes(pairs: LabelledPairs, *, look_at: int = 20) -> dict:
     """Sizes of a SegReg that makes its own segmentation: a small SHMoAReg, and the labels of the first pairs.
 
     Raises:

@@ -63,7 +63,7 @@ class SegRegSizes:
             raise ValueError(f"groups must each hold labels, each label in one group, got {self.groups}.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SegmentedRegistration(Registration):
     """A `Registration` with its parts. R regions that occur in either image of the batch, in ascending order.
 
@@ -71,11 +71,11 @@ class SegmentedRegistration(Registration):
     else a backbone returns, such as the forces of DrivenMorph, is not passed on, nor is it trained on.
     """
 
-    regions: tuple[int, ...] = ()  # label of each region, or with groups its place in them from 1 on, 0 = background
-    partial: Float[Tensor, "region batch dims *space"] | None = None  # zero where the region is missing
-    present: Bool[Tensor, "region batch"] | None = None  # in both images
-    moving_regions: Int[Tensor, "batch 1 *space"] | None = None
-    fixed_regions: Int[Tensor, "batch 1 *space"] | None = None
+    regions: tuple[int, ...]  # label of each region, or with groups its place in them from 1 on, 0 = background
+    partial: Float[Tensor, "region batch dims *space"]  # zero where the region is missing
+    present: Bool[Tensor, "region batch"]  # in both images
+    moving_regions: Int[Tensor, "batch 1 *space"]
+    fixed_regions: Int[Tensor, "batch 1 *space"]
     outside: float = 0.0
     rim: int = RIM
 
@@ -148,9 +148,11 @@ class SegReg(nn.Module):
     ):
         super().__init__()
         sizes = sizes or SegRegSizes()
-        if backbone is None and build is None:
-            raise ValueError('backbone must be given, or the model made by models.build("segreg", ...), got neither.')
         if backbone is None:
+            if build is None:
+                raise ValueError(
+                    'backbone must be given, or the model made by models.build("segreg", ...), got neither.'
+                )
             options = sizes.backbone_sizes | {"dims": sizes.dims, "image_channels": sizes.image_channels}
             backbone = build(sizes.backbone, **options)
         else:
@@ -221,17 +223,19 @@ class SegReg(nn.Module):
             rim=RIM + math.ceil(2 * self.sizes.softness),
         )
 
-    def _labels(self, moving: Tensor, fixed: Tensor, moving_labels: Tensor | None, fixed_labels: Tensor | None):
-        given = {"moving_labels": moving_labels, "fixed_labels": fixed_labels}
-        missing = [name for name, labels in given.items() if labels is None]
-        if len(missing) == 1 or (missing and self.segmenter is None):
+    def _labels(
+        self, moving: Tensor, fixed: Tensor, moving_labels: Tensor | None, fixed_labels: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if moving_labels is None and fixed_labels is None and self.segmenter is not None:
+            return self.segmenter.segment(moving), self.segmenter.segment(fixed)
+        if moving_labels is None or fixed_labels is None:
+            given = {"moving_labels": moving_labels, "fixed_labels": fixed_labels}
+            missing = [name for name, labels in given.items() if labels is None]
             why = "" if len(missing) == 1 else " to a model without a segmenter"
             raise ValueError(
                 f"moving_labels and fixed_labels must both be given{why}, got no {' and no '.join(missing)}."
             )
-        if missing:
-            return self.segmenter.segment(moving), self.segmenter.segment(fixed)
-        for name, labels in given.items():
+        for name, labels in (("moving_labels", moving_labels), ("fixed_labels", fixed_labels)):
             if labels.is_floating_point() or labels.is_complex():
                 raise TypeError(f"{name} must hold whole numbers, got {labels.dtype}.")
             if labels.shape != (moving.shape[0], 1, *moving.shape[2:]):
@@ -315,7 +319,7 @@ def _scatter(nothing: Tensor, present: Tensor, found: Tensor) -> Float[Tensor, "
 
 def _diffusion_within(field: Tensor, mask: Tensor) -> Float[Tensor, ""]:
     """`regularity.diffusion`, counting only differences between two voxels of the mask."""
-    dims, total = field.shape[1], 0
+    dims, total = field.shape[1], field.new_zeros(())
     for axis in range(2, 2 + dims):
         size = field.shape[axis] - 1
         both = mask.narrow(axis, 0, size) * mask.narrow(axis, 1, size)

@@ -119,11 +119,10 @@ class SHMoAReg(nn.Module):
         moving_levels, fixed_levels = zip(*(features.chunk(2) for features in pyramid), strict=True)
 
         grids = [features.shape[2:] for features in fixed_levels]
-        displacement, hidden, steps = None, None, []
+        before, steps = None, []
         for level in reversed(range(len(pyramid))):
-            displacement, hidden, routed = self.decode(
-                level, moving_levels[level], fixed_levels[level], displacement, hidden
-            )
+            displacement, hidden, routed = self.decode(level, moving_levels[level], fixed_levels[level], before)
+            before = displacement, hidden
             routing[routed.name] = routed
             steps.append(
                 field_to_image(
@@ -140,7 +139,7 @@ class SHMoAReg(nn.Module):
         """Features of both images (moving first, then fixed, along the batch), finest level first."""
         features, pyramid, routing = images, [], {}
         for level, convolve in enumerate(self.encoder.levels):
-            for block in convolve:
+            for block in convolve.children():
                 features = block(fast_layout(features))
             if str(level) in self.attention:
                 context = features.roll(len(features) // 2, 0) if self.sizes.context == "cross" else None
@@ -150,14 +149,14 @@ class SHMoAReg(nn.Module):
         return pyramid, routing
 
     def decode(
-        self, level: int, moving: Tensor, fixed: Tensor, coarse: Tensor | None, hidden: Tensor | None
+        self, level: int, moving: Tensor, fixed: Tensor, before: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor, Routing]:
-        """One level: field so far (on the coarser grid, or None) -> field on this grid, features, routing."""
+        """One level: field and features of the coarser one, or None -> field on this grid, features, routing."""
         inputs, so_far = [], None
-        if coarse is not None:
-            so_far = upsample_field(coarse, fixed.shape[2:])
+        if before is not None:
+            so_far = upsample_field(before[0], fixed.shape[2:])
             moving = sample(moving, so_far)
-            inputs = [upsample(hidden, fixed.shape[2:])]
+            inputs = [upsample(before[1], fixed.shape[2:])]
         # h_l = block(fixed_l, warp(moving_l, up(u)), fixed_l - warp(...), up(h))
         hidden = self.blocks[level](fast_layout(torch.cat([fixed, moving, fixed - moving, *inputs], dim=1)))
         # u = compose(up(u), r_l),   r_l = SHMoE(h_l)

@@ -9,6 +9,7 @@ does the model once a context is left.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,21 @@ class Observation:
     inputs: tuple[Tensor | None, ...]  # what `layer` was called with
     output: Tensor
     routing: Routing
+
+    @property
+    def router(self) -> Router:
+        """Who decided."""
+        return cast(Router, self.layer.router)
+
+    @property
+    def features(self) -> Tensor:
+        """What was routed, `(B, C, *S)`."""
+        return cast(Tensor, self.inputs[0])
+
+    @property
+    def context(self) -> Tensor | None:
+        """Where keys and values came from, if not from the features."""
+        return self.inputs[1] if len(self.inputs) > 1 else None
 
 
 def find_routers(model: nn.Module) -> dict[str, Router]:

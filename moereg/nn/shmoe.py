@@ -20,6 +20,8 @@ mixtures and most experts' maps of C' channels are never made, and each expert's
 `g_{d,e} (a_d . E_e)`, is at hand. `mixture` is the plain form.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -48,6 +50,8 @@ class ConvolutionExperts(nn.Module):
 
     The chain has no activation in between: every expert is one linear convolution of its extent.
     """
+
+    convolutions: nn.ModuleList | nn.ModuleDict  # by place; by extent where they are "nested"
 
     def __init__(self, in_channels: int, out_channels: int, *, dims: int, kernel_sizes: tuple[int, ...], kind: str):
         super().__init__()
@@ -85,7 +89,7 @@ class ConvolutionExperts(nn.Module):
 
     def forward(self, features: Float[Tensor, "batch channel *space"]) -> list[Tensor]:
         """N maps `(B, C', *S)`, smallest extent first."""
-        if self.kind != "nested":
+        if isinstance(self.convolutions, nn.ModuleList):
             return [expert(features) for expert in self.convolutions]
         outputs, chained = {}, features
         for extent, conv in self.convolutions.items():
@@ -102,10 +106,8 @@ class ConvolutionExperts(nn.Module):
 
         Only a map that a longer chain of "nested" experts continues is made with all its channels.
         """
-        if self.kind == "full":
-            return [_read_convolution(conv, features, readout) for conv in self.convolutions]
-        if self.kind == "separable":
-            return [_read_convolution(mix, spread(features), readout) for spread, mix in self.convolutions]
+        if isinstance(self.convolutions, nn.ModuleList):
+            return [_read_expert(expert, features, readout) for expert in self.convolutions]
         outputs, chained = {}, features
         for extent, conv in self.convolutions.items():
             if extent in ("1", str(self.kernel_sizes[-1])):
@@ -123,12 +125,21 @@ def read_experts(experts: nn.Module, features: Tensor, readout: Tensor) -> list[
     return [torch.einsum("rc,bc...->br...", readout, expert) for expert in experts(features)]
 
 
+def _read_expert(expert: nn.Module, features: Tensor, readout: Tensor) -> Tensor:
+    """One of "full" or "separable"; of the latter the mix of channels is read."""
+    if isinstance(expert, nn.Sequential):
+        spread, mix = expert
+        return _read_convolution(mix, spread(features), readout)
+    return _read_convolution(expert, features, readout)
+
+
 def _read_convolution(conv: nn.Module, features: Tensor, readout: Tensor) -> Tensor:
     """`readout . conv(features)` as one convolution with the rows of `readout` for output channels."""
     # a . (W * h + b) = (a W) * h + a . b
-    weight = torch.einsum("rc,c...->r...", readout, conv.weight)
+    weight = torch.einsum("rc,c...->r...", readout, cast(Tensor, conv.weight))
+    bias = readout @ cast(Tensor, conv.bias)
     convolve = {2: F.conv2d, 3: F.conv3d}[features.ndim - 2]
-    return convolve(features, weight, readout @ conv.bias, padding=conv.padding)
+    return convolve(features, weight, bias, padding=[extent // 2 for extent in weight.shape[2:]])
 
 
 class SpatialHeterogeneousMoE(nn.Module):
@@ -182,10 +193,12 @@ class SpatialHeterogeneousMoE(nn.Module):
 
     def mixture(self, features: Float[Tensor, "batch channel *space"]) -> tuple[Tensor, Routing]:
         """The mixtures themselves, `y_d`, before the readout: `(B, C, *S) -> (B, D, C', *S)`."""
-        routing = self.router(features)
+        routing: Routing = self.router(features)
+        experts: list[Tensor] = self.experts(features)
         gates = routing.gates.unbind(2)
         # y_d = sum_e g_{d,e} E_e(h)
-        mixed = sum(g[:, :, None] * expert[:, None] for g, expert in zip(gates, self.experts(features), strict=True))
+        shares = (gate[:, :, None] * expert[:, None] for gate, expert in zip(gates, experts, strict=True))
+        mixed = sum(shares, start=gates[0].new_zeros(()))
         return mixed.expand(-1, self.dims, *mixed.shape[2:]), routing
 
 

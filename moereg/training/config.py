@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
 from moereg.checks import check_choice, check_positive
 from moereg.similarity import lncc, mse
 
+Precision = Literal["64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
 SIMILARITIES: dict[str, Callable] = {"lncc": lncc, "mse": mse}
 
 
@@ -28,7 +29,7 @@ class TrainingConfig:
     pairs_per_step: int = 1  # each counts twice, once per direction
     seed: int = 0  # order of the pairs
     device: str = "auto"  # "auto", "cpu", "cuda", "mps"
-    precision: str = "32-true"  # of lightning Fabric; "bf16-mixed" on a recent GPU
+    precision: Precision = "32-true"  # of lightning Fabric; "bf16-mixed" on a recent GPU
     checkpoint_every: int = 100  # steps
 
     WEIGHTS: ClassVar = ("smoothness", "labels", "balance", "z", "force")  # of the terms of the loss

@@ -6,14 +6,15 @@ batch of two also avoids a slow path of torch's 3-D convolution.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.models.registration import labels_for
 from moereg.training.checkpoint import load_checkpoint, save_checkpoint
 from moereg.training.config import History, TrainingConfig, best_device
@@ -24,7 +25,7 @@ MEASURE_EVERY = 5  # steps between two looks at the overlap
 
 def fit(
     model: nn.Module,
-    pairs: Sequence[Pair],
+    pairs: Pairs,
     config: TrainingConfig | None = None,
     *,
     out: str | Path | None = None,
@@ -52,14 +53,15 @@ def fit(
     if len(pairs) == 0:
         raise ValueError("pairs must hold at least one pair, got none.")
     fabric = Fabric(accelerator=best_device(config.device).type, devices=1, precision=config.precision)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     checkpoint = None if out is None else Path(out) / "checkpoint.safetensors"
     history, first = History(), 0
     if resume and checkpoint is not None and checkpoint.exists():
-        first, history = load_checkpoint(checkpoint, model, optimizer, config)
+        first, history = load_checkpoint(checkpoint, model, adam, config)
     # The network is not wrapped: Fabric would copy what it returns, and a Registration is frozen.
     fabric.to_device(model)
-    optimizer = fabric.setup_optimizers(optimizer)
+    # One optimiser in, one out, which takes on the class of what it wraps: Fabric says neither in its types.
+    optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(adam))
     model.train()
 
     bar = tqdm(range(first, config.steps), initial=first, total=config.steps, disable=not progress, desc=title)

@@ -2,8 +2,8 @@
 
     loss = sum over terms of weight * term
 
-The terms are those that the model's result offers (`Registration.loss_terms`), and one that needs label maps: `1 - mean
-Dice` of warped labels. `TrainingConfig` holds a weight of the same name for each; "similarity" has weight one.
+The terms are those that the model's result offers (`Registration.loss_terms`), and "labels", which needs label maps.
+`TrainingConfig` holds a weight of the same name for each; "similarity" has weight one.
 
 | term         | of                     | formula                                                    |
 |--------------|------------------------|------------------------------------------------------------|
@@ -17,14 +17,13 @@ Dice` of warped labels. `TrainingConfig` holds a weight of the same name for eac
 For SegReg, similarity and smoothness are sums over regions.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.fields import sample, warp_labels
 from moereg.metrics import dice, shared_labels
 from moereg.models.registration import Registration
@@ -40,8 +39,15 @@ class Batch:
     moving_labels: Int[Tensor, "batch 1 *space"] | None
     fixed_labels: Int[Tensor, "batch 1 *space"] | None
 
+    @property
+    def labels(self) -> tuple[Tensor, Tensor] | None:
+        """Label maps of moving and fixed images, where every pair has both."""
+        if self.moving_labels is None or self.fixed_labels is None:
+            return None
+        return self.moving_labels, self.fixed_labels
 
-def collate(pairs: Sequence[Pair], device: torch.device | str) -> Batch:
+
+def collate(pairs: Pairs, device: torch.device | str) -> Batch:
     """Stack pairs: first all moving -> fixed, then all fixed -> moving."""
     moving, fixed = (torch.stack([getattr(p, name) for p in pairs]).to(device) for name in ("moving", "fixed"))
     labelled = all(p.moving_labels is not None and p.fixed_labels is not None for p in pairs)
@@ -62,9 +68,10 @@ def registration_loss(
     weights = {"similarity": 1.0, **{name: getattr(config, name) for name in config.WEIGHTS}}
     unwanted = [name for name, weight in weights.items() if weight == 0]
     terms = registration.loss_terms(batch.moving, batch.fixed, SIMILARITIES[config.similarity], skip=unwanted)
-    if config.labels and batch.fixed_labels is not None:
-        terms["labels"] = soft_dice_loss(batch.moving_labels, batch.fixed_labels, registration.displacement)
-    return sum(weights[name] * term for name, term in terms.items()), terms
+    if config.labels and batch.labels is not None:
+        terms["labels"] = soft_dice_loss(*batch.labels, registration.displacement)
+    nothing = registration.displacement.new_zeros(())
+    return sum((weights[name] * term for name, term in terms.items()), start=nothing), terms
 
 
 def soft_dice_loss(
@@ -82,8 +89,15 @@ def soft_dice_loss(
 
 
 def batch_dice(registration: Registration, batch: Batch) -> float:
-    """Mean Dice of a batch after nearest warping."""
-    warped = warp_labels(batch.moving_labels, registration.displacement.detach().float())
-    scores = [dice(w, f) for w, f in zip(warped, batch.fixed_labels, strict=True)]
+    """Mean Dice of a batch after nearest warping.
+
+    Raises:
+        ValueError: a batch without label maps.
+    """
+    if batch.labels is None:
+        raise ValueError("batch must have label maps to be measured by, got none.")
+    moving_labels, fixed_labels = batch.labels
+    warped = warp_labels(moving_labels, registration.displacement.detach().float())
+    scores = [dice(w, f) for w, f in zip(warped, fixed_labels, strict=True)]
     values = [value for score in scores for value in score.values()]
     return sum(values) / max(len(values), 1)

@@ -1,27 +1,26 @@
 """What SegReg learns before it registers: its own segmentation."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 from moereg.checks import check_positive
-from moereg.data.pairs import Pair
+from moereg.data.pairs import Pairs
 from moereg.models.segmentation import Segmenter, classes
 from moereg.training.config import TrainingConfig, best_device
 
 
-def prepare(model: nn.Module, pairs: Sequence[Pair], config: TrainingConfig, *, progress: bool = False) -> None:
+def prepare(model: nn.Module, pairs: Pairs, config: TrainingConfig, *, progress: bool = False) -> None:
     """What a model learns, in place, before it learns to register: its segmenter, where it has one."""
-    if getattr(model, "segmenter", None) is not None:
+    segmenter = getattr(model, "segmenter", None)
+    if segmenter is not None:
         model.to(best_device(config.device))
-        fit_segmenter(model.segmenter, pairs, steps=config.steps, seed=config.seed, progress=progress)
+        fit_segmenter(segmenter, pairs, steps=config.steps, seed=config.seed, progress=progress)
 
 
 def fit_segmenter(
     segmenter: Segmenter,
-    pairs: Sequence[Pair],
+    pairs: Pairs,
     *,
     steps: int = 200,
     learning_rate: float = 1e-2,
@@ -35,7 +34,7 @@ def fit_segmenter(
     Raises:
         ValueError: no pairs, a pair without labels, fewer than one step.
     """
-    from monai.losses import DiceCELoss
+    from monai.losses.dice import DiceCELoss
 
     check_positive("steps", steps, integer=True)
     if len(pairs) == 0:

@@ -1,6 +1,6 @@
 """Looking at results: the explorer of routing, the report, figures in the experts' colours."""
 
-from moereg.viz.findings import draw
+from moereg.viz.experiments import draw
 from moereg.viz.payload import explorer_payload
 from moereg.viz.report import write_report
 from moereg.viz.tables import Table

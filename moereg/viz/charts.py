@@ -6,6 +6,7 @@ writes the elements.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from moereg.viz.palette import RUNS
 
@@ -92,7 +93,7 @@ def _chart(name: str, history: dict[str, dict[str, Sequence[float | None]]]) -> 
 
 def _values(name: str, run: str, series: dict[str, Sequence[float | None]]) -> Line:
     """(step, value) where there is a value."""
-    steps, values = series["step"], series[name]
+    steps, values = cast(Sequence[float], series["step"]), series[name]
     if len(steps) != len(values):
         raise ValueError(f"{name} of {run} must have one value per step, {len(steps)}, got {len(values)}.")
     return [(x, y) for x, y in zip(steps, values, strict=True) if y is not None and y == y]

@@ -2,17 +2,17 @@
 
 from torch import Tensor
 
-from moereg.nn.routing import Router, Routing
+from moereg.nn.observe import Observation
 
 
 class Decision:
     """One voxel's part of everything a layer saw and decided."""
 
-    def __init__(self, router: Router, inputs: tuple, output: Tensor, routing: Routing, item: int, r: int, place):
-        self.router, self.routing, self.inputs, self.output = router, routing, inputs, output
+    def __init__(self, seen: Observation, item: int, r: int, place: tuple[int, ...]):
+        self.seen, self.router, self.routing, self.output = seen, seen.router, seen.routing, seen.output
         self.item, self.r, self.place = item, r, place
-        at = (slice(None), *place)
-        self.features = inputs[0][item][at]
+        at, routing = (slice(None), *place), seen.routing
+        self.features = seen.features[item][at]
         self.logits = routing.logits[item, r][at]
         self.gates = routing.gates[item, r][at]
         self.chosen = routing.indices[item, r][at].tolist()

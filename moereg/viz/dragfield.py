@@ -23,10 +23,10 @@ from torch import Tensor
 from moereg.checks import check_image, check_positive
 from moereg.fields import exponentiate, identity_grid, jacobian_determinant, warp
 from moereg.viz.figures import show_grid, show_image
+from moereg.viz.palette import FOLDED
 
 FOLDER = Path(__file__).parent
 READINGS = ("displacement", "velocity")
-FOLD_COLOUR = "#d5008f"
 
 Place = tuple[float, float]
 
@@ -108,7 +108,8 @@ class DragField(anywidget.AnyWidget):
 
     def displacement(self) -> Float[Tensor, "1 2 height width"]:
         """The field as it stands in the view, in voxels."""
-        field = bumps(tuple(self.shape), self.centres, self.moves, self.sigma)
+        height, width = self.shape
+        field = bumps((height, width), self.centres, self.moves, self.sigma)
         return exponentiate(field) if self.reading == "velocity" else field
 
     def picture(self) -> tuple[Figure, str]:
@@ -123,7 +124,7 @@ class DragField(anywidget.AnyWidget):
         show_image(right, warp(self._moving[None], u)[0, 0], title="warped image, moving[x + u(x)]")
         place = identity_grid(tuple(self.shape))
         for ax, (rows, columns) in ((left, place + u[0]), (right, place)):
-            ax.scatter(columns[folded], rows[folded], s=9, marker="s", color=FOLD_COLOUR)
+            ax.scatter(columns[folded], rows[folded], s=9, marker="s", color=FOLDED)
         text = (
             f"An image with the deformed grid, and the warped image. Smallest Jacobian determinant "
             f"{determinant.min():.2f}; {int(folded.sum())} of {folded.numel()} voxels folded."

@@ -1,1908 +1,892 @@
-// The explorer of a registered pair: put a finger on a voxel and see which experts moved it, and why.
-//
-// One ES module for three homes: JupyterLab (anywidget calls the default export), a page of the book and a report
-// (they call `mount`). No build step, no framework, no request to anyone. Contents:
-//
-//   1  reading a payload        bytes -> maps (the other side of moereg/viz/payload.py)
-//   2  what a voxel says        fields, warps, routing, attention: plain functions of data and position
-//   3  colours and numbers
-//   4  elements                 a small helper for HTML and SVG; text goes in as text, never as markup
-//   5  state
-//   6  planes                   a slice with overlays and a pointer
-//   7  panels                   images, routing, voxel, load, knock-out, training, live controls
-//   8  the explorer             puts them together
-//   9  one decision, step by step
-//  10  homes                    `mount` for pages, the default export for anywidget
-//
-// Conventions are the library's: axes z, y, x; a displacement u pulls, warped[x] = moving[x + u(x)], in voxels.
-
-// ------------------------------------------------------------------------------------------------ 1 reading a payload
-
-/** Undo gzip (and base64, on a page) of `payload.data`; the result has a `read(entry)` that gives `{shape, values}`. */
-export async function openPayload(payload) {
-  const packed = typeof payload.data === "string" ? fromBase64(payload.data) : payload.data;
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
-  const cache = new Map();
-  const read = (entry) => {
-    if (!cache.has(entry.offset)) cache.set(entry.offset, decode(bytes, entry));
-    return cache.get(entry.offset);
-  };
-  return { ...payload, read };
-}
-
-const fromBase64 = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-
-/** One map: low bytes, then high bytes, of differences along the last `axes` axes; value = zero + code * precision. */
-export function decode(bytes, { offset, shape, bits, axes, zero, precision }) {
-  const size = product(shape);
-  const codes = bits === 8 ? bytes.slice(offset, offset + size) : new Uint16Array(size);
-  if (bits === 16) for (let i = 0; i < size; i++) codes[i] = bytes[offset + i] + (bytes[offset + size + i] << 8);
-  // Sums wrap around as the differences did: both live in 8 or 16 bits.
-  for (let axis = 1, stride = 1; axis <= axes; axis++) {
-    const length = shape[shape.length - axis];
-    for (let i = 0; i < size; i++) if (Math.floor(i / stride) % length) codes[i] += codes[i - stride];
-    stride *= length;
-  }
-  const values = new Float32Array(size);
-  for (let i = 0; i < size; i++) values[i] = zero + codes[i] * precision;
-  return { shape, values };
-}
-
-const product = (numbers) => numbers.reduce((a, b) => a * b, 1);
-
-// ------------------------------------------------------------------------------------------------ 2 what a voxel says
-
-/** Value of a map at whole coordinates. */
-function at(map, ...index) {
-  let flat = 0;
-  for (let i = 0; i < index.length; i++) flat = flat * map.shape[i] + index[i];
-  return map.values[flat];
-}
-
-/** Linear interpolation at `position` (one number per axis), border values outside. `leading` picks a channel. */
-export function interpolate(map, position, leading = []) {
-  const shape = map.shape.slice(leading.length);
-  let base = 0;
-  for (let i = 0; i < leading.length; i++) base = base * map.shape[i] + leading[i];
-  let corners = [[base, 1]];
-  for (let axis = 0; axis < shape.length; axis++) {
-    const place = Math.min(Math.max(position[axis], 0), shape[axis] - 1);
-    const low = Math.min(Math.floor(place), Math.max(shape[axis] - 2, 0));
-    const high = Math.min(low + 1, shape[axis] - 1);
-    const part = place - low;
-    const next = [];
-    for (const [flat, weight] of corners) {
-      if (part < 1) next.push([flat * shape[axis] + low, weight * (1 - part)]);
-      if (part > 0) next.push([flat * shape[axis] + high, weight * part]);
-    }
-    corners = next;
-  }
-  let sum = 0;
-  for (const [flat, weight] of corners) sum += map.values[flat] * weight;
-  return sum;
-}
-
-/** Value of the closest voxel, border values outside. */
-function nearest(map, position) {
-  return at(map, ...map.shape.map((size, axis) => clamp(Math.round(position[axis]), 0, size - 1)));
-}
-
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-
-/** The displacement at a voxel, in voxels, for one of the fields "result", "none", "knockout:3", "step:0", "snapshot:2". */
-export function displacementAt(data, field, voxel) {
-  if (field === "none") return voxel.map(() => 0);
-  const whole = data.read(data.displacement);
-  const change = fieldChange(data, field);
-  return voxel.map((_, axis) => {
-    const base = at(whole, axis, ...voxel);
-    if (!change) return base;
-    return (
-      base +
-      interpolate(
-        data.read(change.values),
-        voxel.map((v) => v / change.every),
-        [axis],
-      )
-    );
-  });
-}
-
-/** What a field other than the result adds to it: a coarse map, or null. */
-function fieldChange(data, field) {
-  const [kind, number] = field.split(":");
-  if (kind === "knockout") return data.knockouts[number].field;
-  if (kind === "snapshot") return data.snapshots[number].field;
-  if (kind === "step") return data.steps[number];
-  return null;
-}
-
-/** `moving[x + u(x)]` */
-export function warpedAt(data, field, voxel) {
-  const u = displacementAt(data, field, voxel);
-  return interpolate(
-    data.read(data.images.moving),
-    voxel.map((v, axis) => v + u[axis]),
-  );
-}
-
-/** Label of the fixed image, of the moving one, or of the warped one, at a voxel. */
-function labelAt(data, which, field, voxel) {
-  if (!data.labels) return 0;
-  if (which === "fixed") return at(data.read(data.labels.fixed), ...voxel);
-  if (which === "moving") return at(data.read(data.labels.moving), ...voxel);
-  const u = displacementAt(data, field, voxel);
-  return nearest(
-    data.read(data.labels.moving),
-    voxel.map((v, axis) => v + u[axis]),
-  );
-}
-
-const labelName = (data, value) => (value ? (data.label_names[String(value)] ?? `label ${value}`) : "");
-
-/** Voxel of the image -> stored voxel of a layer's map; voxel i of the layer sits on voxel i * stride of the image. */
-export function layerVoxel(layer, voxel, every = layer.every) {
-  return voxel.map((v, axis) => {
-    const stored = Math.ceil(layer.grid[axis] / every);
-    return clamp(Math.floor(v / (layer.stride[axis] * every) + 0.5), 0, stored - 1);
-  });
-}
-
-/** Everything one decision consisted of: logits -> softmax -> top-k -> gates, for one track (direction or image). */
-export function decisionAt(data, layer, track, voxel) {
-  const place = layerVoxel(layer, voxel);
-  const logits = layer.experts.map((_, e) => at(data.read(layer.logits), track, e, ...place));
-  const peak = Math.max(...logits.filter((_, e) => !layer.left_out.includes(e)));
-  const powers = logits.map((x, e) => (layer.left_out.includes(e) ? 0 : Math.exp(x - peak)));
-  const total = powers.reduce((a, b) => a + b, 0);
-  const probabilities = powers.map((power) => power / total);
-  const chosen = Array.from({ length: layer.k }, (_, slot) => at(data.read(layer.indices), track, slot, ...place));
-  const gates = layer.experts.map(() => 0);
-  chosen.forEach((e, slot) => (gates[e] = at(data.read(layer.gates), track, slot, ...place)));
-  const entropy = -probabilities.reduce((sum, p) => sum + (p > 0 ? p * Math.log(p) : 0), 0);
-  return { place, logits, probabilities, chosen, gates, entropy };
-}
-
-/** Each expert's share of each displacement component, in voxels of the layer: `[direction][expert]`. */
-export function contributionsAt(data, layer, voxel) {
-  if (!layer.proposals) return null;
-  const place = layerVoxel(layer, voxel);
-  const proposals = data.read(layer.proposals);
-  return data.axes.map((_, direction) => {
-    const track = layer.tracks.length === data.axes.length ? direction : 0;
-    const { gates } = decisionAt(data, layer, track, voxel);
-    return gates.map((gate, e) => (gate ? gate * at(proposals, direction, e, ...place) : 0));
-  });
-}
-
-/** Where each chosen head of a token looks: `[{expert, gate, weights: Map(voxel -> share), low, high}]`. */
-export function attentionAt(data, layer, track, voxel) {
-  if (!layer.attention || layer.every !== 1) return [];
-  const { window } = layer.attention;
-  const { place, chosen, gates } = decisionAt(data, layer, track, voxel);
-  const keys = data.read(layer.attention.keys);
-  const queries = data.read(layer.attention.queries);
-  const width = keys.shape[1];
-  const low = place.map((p, axis) => Math.floor(p / window[axis]) * window[axis]);
-  const high = low.map((l, axis) => Math.min(l + window[axis], layer.grid[axis]));
-  const tokens = boxes(low, high);
-  return chosen.map((expert, slot) => {
-    const query = Array.from({ length: width }, (_, c) => at(queries, track, slot, c, ...place));
-    const scores = tokens.map(
-      (token) => query.reduce((sum, q, c) => sum + q * at(keys, track, c, ...token), 0) / Math.sqrt(width),
-    );
-    const peak = Math.max(...scores);
-    const powers = scores.map((score) => Math.exp(score - peak));
-    const total = powers.reduce((a, b) => a + b, 0);
-    return { expert, gate: gates[expert], low, high, tokens, weights: powers.map((power) => power / total) };
-  });
-}
-
-/** All whole coordinates of a box, last axis fastest. */
-function boxes(low, high) {
-  return low.reduce(
-    (list, first, axis) =>
-      list.flatMap((head) => Array.from({ length: high[axis] - first }, (_, i) => [...head, first + i])),
-    [[]],
-  );
-}
-
-// ---------------------------------------------------------------------------------------------- 3 colours and numbers
-
-const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-const mix = (a, b, t) => a.map((v, i) => v + (b[i] - v) * t);
-
-const luminance = (colour) =>
-  colour
-    .map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-
-const cssColour = (colour) => `rgb(${colour.map(Math.round).join(" ")})`;
-
-/** Gate maps run from a ground that the expert's colour stands out from. */
-const groundFor = (hex) => (luminance(rgb(hex)) > 0.22 ? [16, 18, 22] : [244, 241, 234]);
-
-const ENTROPY = ["#16161d", "#5b4a78", "#c98b7d", "#f6ecd4"].map(rgb);
-const DIFFERENCE = ["#2a6fd1", "#101216", "#e8853a"].map(rgb);
-
-/** A colour between stops, t from 0 to 1. */
-function ramp(stops, t) {
-  const place = clamp(t, 0, 1) * (stops.length - 1);
-  const low = Math.min(Math.floor(place), stops.length - 2);
-  return mix(stops[low], stops[low + 1], place - low);
-}
-
-/** "+0.42", "−1.30": a real minus, a fixed width. */
-export const signed = (value, digits = 2) => {
-  const text = Math.abs(value).toFixed(digits);
-  return (Number(text) === 0 ? "\u2007" : value < 0 ? "\u2212" : "+") + text;
-};
-/** The same for a sentence: no placeholder where zero has no sign. */
-const spokenNumber = (value) => signed(value).trim();
-const plain = (value, digits = 2) => (value < 0 ? "\u2212" : "") + Math.abs(value).toFixed(digits);
-const percent = (value) => `${Math.round(value * 100)}\u2009%`;
-const ordinal = (rank) => ["1st", "2nd", "3rd"][rank] ?? `${rank + 1}th`;
-
-// --------------------------------------------------------------------------------------------------------- 4 elements
-
-const SVG = "http://www.w3.org/2000/svg";
-const SVG_TAGS = new Set(["svg", "path", "rect", "circle"]);
-
-/** `h("p", {class: "moe-note"}, "text", child)`. Strings become text nodes, so no label can carry markup. */
-function h(tag, properties = {}, ...children) {
-  const element = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "style") Object.entries(value).forEach(([key, v]) => element.style.setProperty(key, v));
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.flat(2).filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
-let serial = 0;
-const uniqueId = (stem) => `moe-${stem}-${++serial}`;
-
-/** A row of radio buttons that looks like one control. `options` is `[[value, label, swatch?], ...]`. */
-function choice({ legend, options, value, onchange, compact = false }) {
-  const name = uniqueId("choice");
-  const inputs = new Map();
-  const element = h(
-    "fieldset",
-    { class: compact ? "moe-choice moe-compact" : "moe-choice" },
-    h("legend", {}, legend),
-    options.map(([key, label, swatch]) => {
-      const input = h("input", { type: "radio", name, value: key, onchange: () => onchange(key) });
-      inputs.set(String(key), input);
-      return h(
-        "label",
-        {},
-        input,
-        h("span", {}, swatch ? h("i", { class: "moe-swatch", style: { background: swatch } }) : null, label),
-      );
-    }),
-  );
-  const set = (key) => inputs.has(String(key)) && (inputs.get(String(key)).checked = true);
-  const relabel = (key, text) => (inputs.get(key).nextElementSibling.textContent = text);
-  set(value);
-  return { element, set, relabel };
-}
-
-/** A button that stays pressed. */
-function toggle(label, pressed, onchange) {
-  const element = h("button", { type: "button", class: "moe-toggle", "aria-pressed": String(pressed) }, label);
-  element.addEventListener("click", () => onchange(element.getAttribute("aria-pressed") !== "true"));
-  const set = (on) => element.setAttribute("aria-pressed", String(Boolean(on)));
-  return { element, set, relabel: (text) => (element.textContent = text) };
-}
-
-/** A labelled range input. */
-function slider({ label, min, max, value, oninput }) {
-  const id = uniqueId("slider");
-  const output = h("output", { for: id });
-  const caption = h("label", { for: id }, label);
-  const input = h("input", { type: "range", id, min, max, step: 1, value });
-  input.addEventListener("input", () => oninput(Number(input.value)));
-  const set = (number, text, limit) => {
-    if (limit !== undefined) input.max = limit;
-    input.value = number;
-    output.textContent = text;
-    input.setAttribute("aria-valuetext", text);
-  };
-  return { element: h("div", { class: "moe-slider" }, caption, input, output), set, caption };
-}
-
-// ------------------------------------------------------------------------------------------------------------ 5 state
-
-/** What is being looked at. Panels subscribe; `set` tells them which keys changed. */
-function createStore(state) {
-  const listeners = new Set();
-  return {
-    get state() {
-      return state;
-    },
-    set(change) {
-      const keys = Object.keys(change).filter((key) => !same(state[key], change[key]));
-      if (!keys.length) return;
-      state = { ...state, ...change };
-      for (const listener of [...listeners]) listener(state, new Set(keys));
-    },
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-  };
-}
-
-const same = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
-
-/** The voxel that is spoken about: under the pointer, else the pinned one. */
-const focus = (state) => state.hover ?? state.voxel;
-
-// ----------------------------------------------------------------------------------------------------------- 6 planes
-
-/** Axes of a slice: `normal` is cut (-1 in 2-D), rows run down, columns to the right. */
-function planeAxes(data, normal) {
-  const [row, column] = data.axes.map((_, axis) => axis).filter((axis) => axis !== normal);
-  return { normal, row, column };
-}
-
-const PLANE_NAMES = { z: "axial", y: "coronal", x: "sagittal" };
-
-function planeName(data, normal) {
-  return normal < 0 ? "the image" : `${PLANE_NAMES[data.axes[normal]]} plane`;
-}
-
-/** CSS aspect ratio of so many rows and columns of voxels. */
-const aspect = (data, axes, rows, columns) =>
-  `${columns * data.spacing[axes.column]} / ${rows * data.spacing[axes.row]}`;
-
-/** A voxel of the slice through `through`. */
-function onPlane({ row, column }, through, r, c) {
-  const voxel = [...through];
-  voxel[row] = r;
-  voxel[column] = c;
-  return voxel;
-}
-
-/**
- * One slice: a canvas with one pixel per voxel, an SVG drawn in voxel coordinates on top, a pointer and the arrow keys.
- *
- * `paint(voxel) -> [r, g, b]` colours a voxel; `draw(axes) -> svg nodes` gives the overlays; `onpick(voxel)` is a press.
- */
-function createPlane(data, store, { name, onpick, keyboard = true }) {
-  const canvas = h("canvas", { "aria-hidden": "true" });
-  const overlay = h("svg", { "aria-hidden": "true", preserveAspectRatio: "none" });
-  const cursor = h("svg", { "aria-hidden": "true", preserveAspectRatio: "none", class: "moe-cursor" });
-  const element = h(
-    "div",
-    { class: "moe-plane", "data-plane": name, ...(keyboard ? { tabindex: 0, role: "application" } : {}) },
-    canvas,
-    overlay,
-    cursor,
-  );
-  if (keyboard) element.setAttribute("aria-roledescription", "slice");
-  let axes = planeAxes(data, data.axes.length === 3 ? 0 : -1);
-
-  const voxelUnder = (event) => {
-    const box = element.getBoundingClientRect();
-    const r = Math.floor(((event.clientY - box.top) / box.height) * data.shape[axes.row]);
-    const c = Math.floor(((event.clientX - box.left) / box.width) * data.shape[axes.column]);
-    return onPlane(
-      axes,
-      store.state.voxel,
-      clamp(r, 0, data.shape[axes.row] - 1),
-      clamp(c, 0, data.shape[axes.column] - 1),
-    );
-  };
-  const press = (event) => onpick(voxelUnder(event));
-  element.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
-    element.setPointerCapture(event.pointerId);
-    press(event);
-  });
-  element.addEventListener("pointermove", (event) => {
-    if (element.hasPointerCapture(event.pointerId)) press(event);
-    else if (event.pointerType === "mouse") store.set({ hover: voxelUnder(event) });
-  });
-  element.addEventListener("pointerleave", () => store.set({ hover: null }));
-  if (keyboard) {
-    element.addEventListener("keydown", (event) => {
-      const far = event.shiftKey ? 5 : 1;
-      const move = {
-        ArrowUp: [axes.row, -far],
-        ArrowDown: [axes.row, far],
-        ArrowLeft: [axes.column, -far],
-        ArrowRight: [axes.column, far],
-        PageUp: [axes.normal, 1],
-        PageDown: [axes.normal, -1],
-      }[event.key];
-      if (!move || move[0] < 0) return;
-      event.preventDefault();
-      const voxel = [...store.state.voxel];
-      voxel[move[0]] = clamp(voxel[move[0]] + move[1], 0, data.shape[move[0]] - 1);
-      store.set({ voxel, hover: null });
-    });
-  }
-
-  return {
-    element,
-    /** Redraw the slice of `normal` through the pinned voxel. */
-    render(normal, paint, draw) {
-      axes = planeAxes(data, normal);
-      const [rows, columns] = [data.shape[axes.row], data.shape[axes.column]];
-      [canvas.width, canvas.height] = [columns, rows];
-      const picture = new ImageData(columns, rows);
-      for (let r = 0, i = 0; r < rows; r++) {
-        for (let c = 0; c < columns; c++, i += 4) {
-          const colour = paint(onPlane(axes, store.state.voxel, r, c));
-          picture.data[i] = colour[0];
-          picture.data[i + 1] = colour[1];
-          picture.data[i + 2] = colour[2];
-          picture.data[i + 3] = 255;
-        }
-      }
-      canvas.getContext("2d").putImageData(picture, 0, 0);
-      element.style.aspectRatio = aspect(data, axes, rows, columns);
-      for (const svg of [overlay, cursor]) svg.setAttribute("viewBox", `-0.5 -0.5 ${columns} ${rows}`);
-      overlay.replaceChildren(...draw(axes).flat().filter(Boolean));
-      this.point();
-    },
-    /** Redraw only what follows the pointer. */
-    point(extra = () => []) {
-      const [rows, columns] = [data.shape[axes.row], data.shape[axes.column]];
-      const pinned = store.state.voxel;
-      const [r, c] = [pinned[axes.row], pinned[axes.column]];
-      const nodes = [
-        h("path", { class: "moe-cross-under", d: crosshair(r, c, rows, columns) }),
-        h("path", { class: "moe-cross", d: crosshair(r, c, rows, columns) }),
-        ...extra(axes).flat().filter(Boolean),
-      ];
-      const { hover } = store.state;
-      if (hover) {
-        const [hr, hc] = [hover[axes.row], hover[axes.column]];
-        nodes.push(h("rect", { class: "moe-hover", x: hc - 0.5, y: hr - 0.5, width: 1, height: 1 }));
-      }
-      cursor.replaceChildren(...nodes);
-    },
-    describe(text) {
-      element.setAttribute("aria-label", text);
-    },
-  };
-}
-
-const crosshair = (r, c, rows, columns) =>
-  `M-0.5 ${r}H${c - 1.5}M${c + 1.5} ${r}H${columns - 0.5}M${c} -0.5V${r - 1.5}M${c} ${r + 1.5}V${rows - 0.5}`;
-
-/** Grid lines carried along by the displacement: the points x + u(x) of every n-th row and column. */
-function deformedGrid(data, field, through, axes) {
-  const [rows, columns] = [data.shape[axes.row], data.shape[axes.column]];
-  const every = Math.max(2, Math.round(Math.max(rows, columns) / 16));
-  const moved = (r, c) => {
-    const u = displacementAt(data, field, onPlane(axes, through, r, c));
-    return `${(c + u[axes.column]).toFixed(2)} ${(r + u[axes.row]).toFixed(2)}`;
-  };
-  let d = "";
-  for (let r = 0; r < rows; r += every) for (let c = 0; c < columns; c++) d += (c ? "L" : "M") + moved(r, c);
-  for (let c = 0; c < columns; c += every) for (let r = 0; r < rows; r++) d += (r ? "L" : "M") + moved(r, c);
-  return h("path", { class: "moe-grid", d });
-}
-
-/** Arrows from x to x + u(x), the part of them that lies in the plane. */
-function arrows(data, field, through, axes) {
-  const [rows, columns] = [data.shape[axes.row], data.shape[axes.column]];
-  const every = Math.max(2, Math.round(Math.max(rows, columns) / 18));
-  let d = "";
-  for (let r = every >> 1; r < rows; r += every)
-    for (let c = every >> 1; c < columns; c += every) {
-      const u = displacementAt(data, field, onPlane(axes, through, r, c));
-      if (Math.hypot(u[axes.column], u[axes.row]) > 0.2) d += arrowPath(c, r, c + u[axes.column], r + u[axes.row], 0.9);
-    }
-  return [h("path", { class: "moe-arrows-under", d }), h("path", { class: "moe-arrows", d })];
-}
-
-/** A line with a head, at most so long and never more than most of the line. */
-function arrowPath(x0, y0, x1, y1, head) {
-  const length = Math.hypot(x1 - x0, y1 - y0);
-  const size = length && Math.min(head, length * 0.6) / length;
-  const [dx, dy] = [(x1 - x0) * size, (y1 - y0) * size];
-  const f = (v) => v.toFixed(2);
-  return (
-    `M${f(x0)} ${f(y0)}L${f(x1)} ${f(y1)}` +
-    `M${f(x1 - dx - dy * 0.5)} ${f(y1 - dy + dx * 0.5)}L${f(x1)} ${f(y1)}L${f(x1 - dx + dy * 0.5)} ${f(y1 - dy - dx * 0.5)}`
-  );
-}
-
-/** Borders between voxels of different label. */
-function outlines(data, which, field, through, axes, kind) {
-  const [rows, columns] = [data.shape[axes.row], data.shape[axes.column]];
-  const value = (r, c) => labelAt(data, which, field, onPlane(axes, through, r, c));
-  let d = "";
-  for (let r = 0; r < rows; r++)
-    for (let c = 0; c < columns; c++) {
-      const here = value(r, c);
-      if (c + 1 < columns && value(r, c + 1) !== here) d += `M${c + 0.5} ${r - 0.5}v1`;
-      if (r + 1 < rows && value(r + 1, c) !== here) d += `M${c - 0.5} ${r + 0.5}h1`;
-    }
-  return h("path", { class: `moe-outline moe-outline-${kind}`, d, "data-labels": which });
-}
-
-/** Class of the wider line below a coloured one: light below dark colours, dark below light ones. */
-const under = (name, colour) => (luminance(rgb(colour)) > 0.22 ? name : `${name} moe-light-under`);
-
-/** Squares of the chosen kernels at a voxel, true size: an expert of extent k covers k voxels of its level. */
-function kernelExtents(data, layer, track, voxel, axes) {
-  const { place, chosen, gates } = decisionAt(data, layer, track, voxel);
-  const stride = (axis) => layer.stride[axis];
-  return [...chosen].reverse().map((e) => {
-    const k = layer.kernels[e];
-    if (!k) return null;
-    const [w, t] = [k * stride(axes.column), k * stride(axes.row)];
-    const x = place[axes.column] * layer.every * stride(axes.column) - w / 2;
-    const y = place[axes.row] * layer.every * stride(axes.row) - t / 2;
-    const box = { x, y, width: w, height: t };
-    return [
-      h("rect", { class: under("moe-kernel-under", layer.colours[e]), ...box }),
-      h("rect", {
-        class: "moe-kernel",
-        ...box,
-        stroke: layer.colours[e],
-        "data-expert": layer.experts[e],
-        "data-extent": k,
-        "stroke-opacity": 0.55 + 0.45 * gates[e],
-      }),
-    ];
-  });
-}
-
-/** The window of a token, and where its first head looks. */
-function attentionWindow(data, layer, track, voxel, axes) {
-  const heads = attentionAt(data, layer, track, voxel);
-  if (!heads.length) return [];
-  const { low, high } = heads[0];
-  const edge = (axis, v) => (v - 0.5) * layer.stride[axis];
-  const box = {
-    x: edge(axes.column, low[axes.column]),
-    y: edge(axes.row, low[axes.row]),
-    width: (high[axes.column] - low[axes.column]) * layer.stride[axes.column],
-    height: (high[axes.row] - low[axes.row]) * layer.stride[axes.row],
-  };
-  const colour = layer.colours[heads[0].expert];
-  return [
-    h("rect", { class: under("moe-kernel-under", colour), ...box }),
-    h("rect", { class: "moe-kernel", ...box, stroke: colour, "data-window": "true" }),
-  ];
-}
-
-// ----------------------------------------------------------------------------------------------------------- 7 panels
-
-const IMAGES = [
-  ["fixed", "Fixed"],
-  ["moving", "Moving"],
-  ["warped", "Warped"],
-  ["checkerboard", "Checker"],
-  ["difference", "Difference"],
-];
-
-/** Grey value 0..255 of an intensity. */
-const grey = (data, value) => {
-  const { low, high } = data.images.window;
-  const g = clamp((value - low) / (high - low), 0, 1) * 255;
-  return [g, g, g];
-};
-
-/** How each kind of image colours a voxel. */
-function imagePainter(data, kind, field) {
-  const fixed = (voxel) => at(data.read(data.images.fixed), ...voxel);
-  const span = data.images.window.high - data.images.window.low;
-  const block = Math.max(2, Math.round(Math.max(...data.shape) / 6));
-  const painters = {
-    fixed: (voxel) => grey(data, fixed(voxel)),
-    moving: (voxel) => grey(data, at(data.read(data.images.moving), ...voxel)),
-    warped: (voxel) => grey(data, warpedAt(data, field, voxel)),
-    checkerboard: (voxel) =>
-      voxel.reduce((sum, v) => sum + Math.floor(v / block), 0) % 2
-        ? mix(grey(data, warpedAt(data, field, voxel)), [255, 214, 150], 0.12)
-        : grey(data, fixed(voxel)),
-    difference: (voxel) => ramp(DIFFERENCE, 0.5 + (warpedAt(data, field, voxel) - fixed(voxel)) / span),
-  };
-  return painters[kind];
-}
-
-/** Which labels are outlined on which image. */
-const OUTLINES = {
-  fixed: [["fixed", "solid"]],
-  moving: [["moving", "solid"]],
-  warped: [
-    ["fixed", "dashed"],
-    ["warped", "solid"],
-  ],
-  checkerboard: [["fixed", "solid"]],
-  difference: [
-    ["fixed", "dashed"],
-    ["warped", "solid"],
-  ],
-};
-
-/** How a routed layer's map colours a voxel: the first expert, the gate of one expert, or the entropy. */
-function routingPainter(data, layer, track, state) {
-  const snapshot = snapshotOf(data, state.field)?.layers[layer.name];
-  if (state.show === "first") {
-    const colours = layer.colours.map(rgb);
-    if (snapshot) {
-      const first = data.read(snapshot.first);
-      return (voxel) => colours[at(first, track, ...layerVoxel(layer, voxel, snapshot.every))];
-    }
-    const indices = data.read(layer.indices);
-    return (voxel) => colours[at(indices, track, 0, ...layerVoxel(layer, voxel))];
-  }
-  if (state.show === "gate") {
-    const [ground, full] = [groundFor(layer.colours[state.expert]), rgb(layer.colours[state.expert])];
-    return (voxel) => mix(ground, full, decisionAt(data, layer, track, voxel).gates[state.expert]);
-  }
-  const most = Math.log(layer.experts.length);
-  return (voxel) => ramp(ENTROPY, decisionAt(data, layer, track, voxel).entropy / most);
-}
-
-const snapshotOf = (data, field) => (field.startsWith("snapshot:") ? data.snapshots[field.slice(9)] : null);
-
-/** What the field shown is, in words. */
-function fieldName(data, field) {
-  const [kind, number] = field.split(":");
-  if (kind === "none") return "no displacement";
-  if (kind === "knockout") {
-    const { layer, expert } = data.knockouts[number];
-    return `without ${data.layers.find(({ name }) => name === layer).experts[expert]} in ${layer}`;
-  }
-  if (kind === "snapshot") return `training step ${data.snapshots[number].step}`;
-  if (kind === "step") return `field after step ${Number(number) + 1}`;
-  return "result";
-}
-
-const card = (title, className, ...children) =>
-  h("section", { class: `moe-card ${className}`, "aria-label": title }, h("h3", {}, title), ...children);
-
-/** Column 1: the images, one plane large and the other two small. */
-function imagePanel(data, store) {
-  const kinds = choice({
-    legend: "Image",
-    options: IMAGES,
-    value: store.state.image,
-    onchange: (image) => store.set({ image }),
-  });
-  const note = h("p", { class: "moe-note" });
-  const fields = h("select", { "aria-label": "Field that is applied", class: "moe-select" });
-  fields.append(
-    ...["result", "none", ...data.steps.map((_, i) => `step:${i}`)].map((value) =>
-      h("option", { value }, value === "none" ? "before (no displacement)" : fieldName(data, value)),
-    ),
-  );
-  const other = h("option", { value: "other", hidden: true });
-  fields.append(other);
-  fields.addEventListener("change", () => store.set({ field: fields.value }));
-  const overlays = ["grid", "arrows", "labels", "kernels"]
-    .filter((name) => name !== "labels" || data.labels)
-    .map((name) => {
-      const label = { grid: "Grid", arrows: "Arrows", labels: "Outlines", kernels: "Kernels" }[name];
-      const button = toggle(label, store.state[name], (on) => store.set({ [name]: on }));
-      return [name, button];
-    });
-  const pick = (voxel) => store.set({ voxel, hover: null });
-  const big = createPlane(data, store, { name: "image", onpick: pick });
-  const flat = data.axes.length === 2;
-  const small = flat
-    ? []
-    : [0, 1].map((slot) => {
-        const view = createPlane(data, store, { name: `image-${slot}`, onpick: pick, keyboard: false });
-        const button = h("button", { type: "button", class: "moe-caption" });
-        button.addEventListener("click", () => store.set({ plane: others()[slot] }));
-        return { view, button, element: h("div", { class: "moe-small" }, view.element, button) };
-      });
-  const others = () => data.axes.map((_, axis) => axis).filter((axis) => axis !== store.state.plane);
-  const slice = flat
-    ? null
-    : slider({
-        label: "Slice",
-        min: 0,
-        max: 1,
-        value: 0,
-        oninput: (v) => {
-          const voxel = [...store.state.voxel];
-          voxel[store.state.plane] = v;
-          store.set({ voxel, hover: null });
-        },
-      });
-  const element = card(
-    "Images",
-    "moe-images",
-    h("div", { class: "moe-tools" }, kinds.element),
-    h("div", { class: "moe-stage" }, big.element),
-    slice?.element,
-    h(
-      "div",
-      { class: "moe-strip" },
-      small.map((s) => s.element),
-    ),
-    h(
-      "div",
-      { class: "moe-tools" },
-      overlays.map(([, button]) => button.element),
-    ),
-    h("label", { class: "moe-field" }, "Field", fields),
-    note,
-  );
-
-  function draw(axes, state) {
-    const { field, voxel } = state;
-    const layers = [];
-    if (state.labels && data.labels)
-      layers.push(OUTLINES[state.image].map(([which, kind]) => outlines(data, which, field, voxel, axes, kind)));
-    if (state.grid) layers.push(deformedGrid(data, field, voxel, axes));
-    if (state.arrows) layers.push(arrows(data, field, voxel, axes));
-    return layers.flat();
-  }
-  const extra = (state) => (axes) => {
-    const layer = data.layers[state.layer];
-    if (!state.kernels || !layer) return [];
-    if (layer.attention) return attentionWindow(data, layer, state.track, focus(state), axes);
-    return kernelExtents(data, layer, state.track, focus(state), axes);
-  };
-  function update(state, keys) {
-    const redraw = ["voxel", "plane", "image", "field", "grid", "arrows", "labels", "data"].some((k) => keys.has(k));
-    const normal = flat ? -1 : state.plane;
-    if (redraw) {
-      const paint = imagePainter(data, state.image, state.field);
-      big.render(normal, paint, (axes) => draw(axes, state));
-      small.forEach(({ view, button }, slot) => {
-        const axis = others()[slot];
-        view.render(axis, paint, (axes) => draw(axes, state));
-        const label = `${PLANE_NAMES[data.axes[axis]]} · ${data.axes[axis]} ${state.voxel[axis]}`;
-        button.textContent = label;
-        button.setAttribute("aria-label", `Enlarge ${label}`);
-      });
-      kinds.set(state.image);
-      const both = state.labels && OUTLINES[state.image].length === 2;
-      note.textContent = both ? "Outlines: warped solid, fixed dashed." : "";
-      const listed = [...fields.options].some((option) => option.value === state.field);
-      other.textContent = listed ? "" : fieldName(data, state.field);
-      fields.value = listed ? state.field : "other";
-      if (slice) {
-        const axis = data.axes[state.plane];
-        slice.caption.textContent = `${axis} slice`;
-        slice.set(state.voxel[state.plane], `${state.voxel[state.plane]}`, data.shape[state.plane] - 1);
-      }
-      const kind = IMAGES.find(([key]) => key === state.image)[1];
-      big.describe(
-        `${kind} image, ${planeName(data, normal)}. Arrow keys move the voxel` +
-          (flat ? "." : ", Page Up and Page Down change the slice."),
-      );
-    }
-    overlays.forEach(([name, button]) => {
-      button.element.hidden = name === "kernels" && !data.layers.length;
-      button.set(state[name]);
-      if (name === "kernels") button.relabel(data.layers[state.layer]?.attention ? "Window" : "Kernels");
-    });
-    for (const view of [big, ...small.map((s) => s.view)]) view.point(extra(state));
-  }
-  return { element, update };
-}
-
-const SHOWS = [
-  ["first", "First expert"],
-  ["gate", "Gate"],
-  ["entropy", "Entropy"],
-];
-
-/** What the maps of a layer are told apart by. */
-const trackLegend = (layer) => (layer.proposals ? "Direction" : "Token of");
-
-/** Column 2: maps of the routed layer, the chosen direction large, the others small. */
-function routingPanel(data, store) {
-  const layers = h(
-    "select",
-    { class: "moe-select", "aria-label": "Routed layer" },
-    data.layers.map(({ name }, i) => h("option", { value: i }, name)),
-  );
-  layers.addEventListener("change", () => store.set(forLayer(data, store.state, Number(layers.value))));
-  const shows = choice({
-    legend: "Map",
-    options: SHOWS,
-    value: store.state.show,
-    onchange: (show) => store.set({ show }),
-  });
-  const tracks = h("div", { class: "moe-slot" });
-  const legend = h("div", { class: "moe-slot" });
-  const scale = h("p", { class: "moe-scale" });
-  const big = createPlane(data, store, { name: "map", onpick: (voxel) => store.set({ voxel, hover: null }) });
-  const strip = h("div", { class: "moe-strip" });
-  const note = h("p", { class: "moe-note" });
-  let trackChoice, expertChoice, small;
-
-  /** Everything whose number depends on the layer. */
-  function rebuild(state) {
-    const layer = data.layers[state.layer];
-    trackChoice = choice({
-      legend: trackLegend(layer),
-      options: layer.tracks.map((name, i) => [i, name]),
-      value: state.track,
-      onchange: (track) => store.set({ track }),
-      compact: true,
-    });
-    expertChoice = choice({
-      legend: layer.kernels[0] ? "Expert (kernel)" : "Expert (head)",
-      options: layer.experts.map((name, i) => [i, name.replace(/^head /, ""), layer.colours[i]]),
-      value: state.expert,
-      onchange: (expert) => store.set({ expert, show: "gate" }),
-      compact: true,
-    });
-    tracks.replaceChildren(trackChoice.element);
-    legend.replaceChildren(expertChoice.element);
-    small = Array.from({ length: Math.min(layer.tracks.length - 1, 2) }, (_, slot) => {
-      const track = () => layer.tracks.map((_, i) => i).filter((i) => i !== store.state.track)[slot];
-      const view = createPlane(data, store, {
-        name: `map-${slot}`,
-        onpick: (voxel) => store.set({ voxel, hover: null }),
-        keyboard: false,
-      });
-      const button = h("button", { type: "button", class: "moe-caption" });
-      button.addEventListener("click", () => store.set({ track: track() }));
-      return { view, button, track, element: h("div", { class: "moe-small" }, view.element, button) };
-    });
-    strip.replaceChildren(...small.map((s) => s.element));
-  }
-
-  const element = card(
-    "Routing",
-    "moe-routing",
-    h("div", { class: "moe-tools" }, layers, tracks),
-    h("div", { class: "moe-stage" }, big.element),
-    h("div", { class: "moe-tools" }, shows.element, scale),
-    h("div", { class: "moe-tools" }, legend),
-    strip,
-    note,
-  );
-
-  function update(state, keys) {
-    const layer = data.layers[state.layer];
-    if (keys.has("layer") || keys.has("data")) rebuild(state);
-    const redraw = ["voxel", "plane", "layer", "track", "expert", "show", "field", "labels", "data"];
-    if (redraw.some((k) => keys.has(k))) {
-      layers.value = state.layer;
-      shows.set(state.show);
-      shows.relabel("gate", `Gate of ${layer.experts[state.expert]}`);
-      trackChoice.set(state.track);
-      expertChoice.set(state.expert);
-      const normal = data.axes.length === 2 ? -1 : state.plane;
-      const outline = (axes) =>
-        state.labels && data.labels ? [outlines(data, "fixed", "result", state.voxel, axes, "map")] : [];
-      big.render(normal, routingPainter(data, layer, state.track, state), outline);
-      small.forEach(({ view, button, track }) => {
-        view.render(normal, routingPainter(data, layer, track(), state), outline);
-        const label = `${trackLegend(layer).toLowerCase()} ${layer.tracks[track()]}`;
-        button.textContent = label;
-        button.setAttribute("aria-label", `Enlarge ${label}`);
-      });
-      scale.replaceChildren(...scaleFor(layer, state));
-      big.describe(
-        `${mapName(layer, state)}, ${layer.name}, ${trackLegend(layer).toLowerCase()} ${layer.tracks[state.track]}. ` +
-          "Arrow keys move the voxel.",
-      );
-      note.textContent =
-        (layer.every > 1 ? `Every ${ordinal(layer.every - 1)} voxel of this layer is stored. ` : "") +
-        `Grid ${layer.grid.join("\u2009×\u2009")}, one voxel of it is ${layer.stride[0]} of the image. ` +
-        `${layer.k} of ${layer.experts.length} experts are chosen.`;
-    }
-    for (const view of [big, ...small.map((s) => s.view)]) view.point();
-  }
-  return { element, update };
-}
-
-const mapName = (layer, state) =>
-  ({ first: "First expert", gate: `Gate of ${layer.experts[state.expert]}`, entropy: "Entropy of the router" })[
-    state.show
-  ];
-
-/** The colour scale of a gate or entropy map. */
-function scaleFor(layer, state) {
-  if (state.show === "first") return [];
-  const gate = state.show === "gate";
-  const stops = gate ? [groundFor(layer.colours[state.expert]), rgb(layer.colours[state.expert])] : ENTROPY;
-  const most = gate ? "1" : `${plain(Math.log(layer.experts.length))} nats`;
-  const bar = h("i", {
-    class: "moe-ramp",
-    style: { background: `linear-gradient(90deg, ${stops.map(cssColour).join(", ")})` },
-  });
-  return ["0", bar, most];
-}
-
-/** State for another layer: its tracks and experts are other ones. */
-function forLayer(data, state, layer) {
-  const { tracks, experts } = data.layers[layer];
-  return { layer, track: Math.min(state.track, tracks.length - 1), expert: Math.min(state.expert, experts.length - 1) };
-}
-
-/** Column 3: what happened at the voxel. */
-function voxelPanel(data, store) {
-  const heading = h("p", { class: "moe-where" });
-  const lens = h("div", { class: "moe-lenses" });
-  const table = h("div", { class: "moe-scroll" });
-  const sums = h("div", { class: "moe-sums" });
-  const live = h("p", { class: "moe-live", role: "status", "aria-live": "polite" });
-  const element = card("At this voxel", "moe-voxel", heading, lens, table, sums, live);
-  const pocket = h("div", { class: "moe-pocket", "aria-hidden": "true" });
-  let timer;
-
-  function update(state) {
-    const voxel = focus(state);
-    const u = displacementAt(data, state.field, voxel);
-    element.dataset.voxel = voxel.join(",");
-    const organ = labelName(data, labelAt(data, "fixed", state.field, voxel));
-    const other = !["result", "none"].includes(state.field);
-    heading.replaceChildren(
-      h("strong", {}, voxel.map((v, axis) => `${data.axes[axis]} ${v}`).join("\u2002")),
-      h("span", {}, organ || "no label"),
-      h("span", { "data-displacement": u.join(",") }, `u = (${u.map((v) => signed(v)).join(", ")})`),
-    );
-    const layer = data.layers[state.layer];
-    const decision = layer && decisionAt(data, layer, state.track, voxel);
-    if (layer) updateDecision(state, layer, decision);
-    if (layer && other) heading.append(h("span", {}, "decisions are those of the result"));
-    clearTimeout(timer);
-    timer = setTimeout(() => (live.textContent = spoken(data, state, u, decision)), 200);
-  }
-  function updateDecision(state, layer, decision) {
-    const shares = contributionsAt(data, layer, focus(state));
-    lens.replaceChildren(...lenses(data, layer, state));
-    table.replaceChildren(routeTable(data, layer, state, decision, ownShare(data, layer, state.track, shares)));
-    const held = sums.contains(document.activeElement) && document.activeElement.dataset.direction;
-    sums.replaceChildren(...(shares ? shareBars(data, layer, shares, state, (track) => store.set({ track })) : []));
-    if (held) sums.querySelector(`[data-direction="${held}"]`)?.focus();
-    pocket.replaceChildren(...pocketBar(layer, decision, heading.cloneNode(true)));
-  }
-  return { element, update, pocket };
-}
-
-/** The decision in one line, for a narrow screen where the finger is far from the panel. */
-function pocketBar(layer, { chosen, gates }, heading) {
-  heading.lastChild.removeAttribute("data-displacement"); // of the two, the panel's is the one to ask
-  const total = chosen.reduce((sum, e) => sum + gates[e], 0) || 1;
-  const pieces = chosen.map((e) => loadPiece(layer, e, gates[e] / total, `${layer.experts[e]} ${gates[e].toFixed(2)}`));
-  return [heading, h("span", { class: "moe-track moe-stack" }, pieces)];
-}
-
-/** A piece of a stacked bar in an expert's colour, with a name where there is room. */
-function loadPiece(layer, e, share, text) {
-  const colour = layer.colours[e];
-  const tone = luminance(rgb(colour)) > 0.22 ? "moe-dark-text" : "moe-light-text";
-  const style = { width: `${share * 100}%`, background: colour };
-  return h("i", { class: tone, style, title: `${layer.experts[e]} ${percent(share)}` }, share > 0.14 ? text : "");
-}
-
-/** Experts' shares of the direction that a track decides on; null where one decision serves all directions. */
-const ownShare = (data, layer, track, shares) =>
-  shares && layer.tracks.length === data.axes.length ? shares[track] : null;
-
-/** A close look at the voxel, as far as the layer has something to show. */
-function lenses(data, layer, state) {
-  if (layer.attention) return attentionLenses(data, layer, state);
-  return layer.kernels[0] ? [kernelLens(data, layer, state)] : [];
-}
-
-/** The live text: where, what was decided, what it moved. */
-function spoken(data, state, u, decision) {
-  const voxel = focus(state);
-  const where = voxel.map((v, axis) => `${data.axes[axis]} ${v}`).join(", ");
-  const organ = labelName(data, labelAt(data, "fixed", state.field, voxel));
-  const place = `Voxel ${where}${organ ? `, ${organ}` : ""}`;
-  if (!decision) return `${place}, displacement ${u.map(spokenNumber).join(", ")} voxels.`;
-  const layer = data.layers[state.layer];
-  const share = ownShare(data, layer, state.track, contributionsAt(data, layer, voxel));
-  const parts = decision.chosen.map((e) => {
-    const moved = share ? ` moves ${spokenNumber(share[e])}` : "";
-    return `${layer.experts[e]} gate ${decision.gates[e].toFixed(2)}${moved}`;
-  });
-  const track = `${trackLegend(layer).toLowerCase()} ${layer.tracks[state.track]}`;
-  const total = share?.reduce((a, b) => a + b, 0);
-  const sum = share ? `; together ${spokenNumber(total)} voxels of this level.` : ".";
-  return `${place}. ${layer.name}, ${track}: ${parts.join("; ")}${sum}`;
-}
-
-/** A bar from zero; `low` and `high` are the ends of its scale. */
-function bar(value, low, high, colour) {
-  const place = (v) => ((clamp(v, low, high) - low) / (high - low)) * 100;
-  const [a, b] = [place(Math.min(0, value)), place(Math.max(0, value))];
-  return h(
-    "span",
-    { class: "moe-bar", "aria-hidden": "true" },
-    low < 0 ? h("i", { class: "moe-zero", style: { left: `${place(0)}%` } }) : null,
-    h("i", { style: { left: `${a}%`, width: `${Math.max(b - a, 0)}%`, background: colour } }),
-  );
-}
-
-/** Logits -> softmax -> top-k -> gates (-> share of the displacement), one row per expert. */
-function routeTable(data, layer, state, { logits, probabilities, chosen, gates }, share) {
-  const reach = Math.max(1, ...logits.map(Math.abs));
-  const span = share ? Math.max(0.1, ...share.map(Math.abs)) : 1;
-  const cell = (name, value, text, low, high, colour) =>
-    h("td", { "data-value": name, "data-number": value }, h("span", {}, text), bar(value, low, high, colour));
-  const rows = layer.experts.map((name, e) => {
-    const rank = chosen.indexOf(e);
-    const colour = layer.colours[e];
-    const out = layer.left_out.includes(e);
-    return h(
-      "tr",
-      { "data-expert": name, class: rank < 0 ? "moe-dropped" : "", "aria-current": e === state.expert ? "true" : null },
-      h("th", { scope: "row" }, h("i", { class: "moe-swatch", style: { background: colour } }), name),
-      cell("logit", logits[e], out ? "out" : signed(logits[e]), -reach, reach, colour),
-      cell("softmax", probabilities[e], probabilities[e].toFixed(2), 0, 1, colour),
-      h("td", { "data-value": "rank", "data-number": rank }, rank < 0 ? "\u2013" : ordinal(rank)),
-      cell("gate", gates[e], rank < 0 ? "0" : gates[e].toFixed(2), 0, 1, colour),
-      share ? cell("share", share[e], rank < 0 ? "0" : signed(share[e]), -span, span, colour) : null,
-    );
-  });
-  const head = ["Expert", "Logit", "Softmax", `Top\u2011${layer.k}`, "Gate", ...(share ? ["Moves"] : [])];
-  return h(
-    "table",
-    { class: "moe-route" },
-    h("caption", {}, `${layer.name}, ${trackLegend(layer).toLowerCase()} ${layer.tracks[state.track]}`),
-    h(
-      "thead",
-      {},
-      h(
-        "tr",
-        {},
-        head.map((text) => h("th", { scope: "col" }, text)),
-      ),
-    ),
-    h("tbody", {}, rows),
-  );
-}
-
-/** For each direction: the experts' shares laid end to end, and their sum. */
-function shareBars(data, layer, shares, state, onpick) {
-  const totals = shares.map((row) => row.reduce((a, b) => a + b, 0));
-  const span = Math.max(0.25, ...shares.map((row) => row.reduce((sum, v) => sum + Math.abs(v), 0)));
-  const place = (v) => 50 + (v / span) * 48;
-  const rows = shares.map((row, direction) => {
-    let [left, right] = [0, 0];
-    const pieces = row.map((value, e) => {
-      if (!value) return null;
-      const start = value < 0 ? (left += value) : right;
-      if (value > 0) right += value;
-      return h("i", {
-        class: "moe-piece",
-        title: `${layer.experts[e]} ${signed(value)}`,
-        style: { left: `${place(start)}%`, width: `${(Math.abs(value) / span) * 48}%`, background: layer.colours[e] },
-      });
-    });
-    return h(
-      "button",
-      {
-        type: "button",
-        class: "moe-sum",
-        "data-direction": data.axes[direction],
-        "data-total": totals[direction],
-        "aria-label": `Direction ${data.axes[direction]}, sum ${signed(totals[direction])} voxels`,
-        "aria-pressed": String(direction === state.track),
-        onclick: () => direction < layer.tracks.length && onpick(direction),
-      },
-      h("b", {}, data.axes[direction]),
-      h(
-        "span",
-        { class: "moe-track" },
-        h("i", { class: "moe-zero", style: { left: "50%" } }),
-        pieces,
-        h("i", { class: "moe-total", style: { left: `${place(totals[direction])}%` } }),
-      ),
-      h("span", { class: "moe-number" }, signed(totals[direction])),
-    );
-  });
-  return [
-    h("p", { class: "moe-note" }, "Experts\u2019 shares add up to this level\u2019s step, in voxels of the level."),
-    ...rows,
-  ];
-}
-
-/** A close look at the voxel: the image around it, kernels at true size, the experts' arrows head to tail. */
-function kernelLens(data, layer, state) {
-  const voxel = focus(state);
-  const axes = planeAxes(data, data.axes.length === 2 ? -1 : state.plane);
-  const { place, chosen, gates } = decisionAt(data, layer, state.track, voxel);
-  const reach = Math.max(...layer.kernels.map((k) => k ?? 1)) / 2 + 0.75; // in voxels of the level
-  const centre = place.map((p, axis) => p * layer.every * layer.stride[axis]);
-  const canvas = lensCanvas(data, axes, voxel, centre, reach, state);
-  const box = `${-reach} ${-reach} ${2 * reach} ${2 * reach}`;
-  const kernels = layer.kernels.map((k, e) => {
-    const on = chosen.includes(e);
-    const shape = { x: -k / 2, y: -k / 2, width: k, height: k };
-    return [
-      on ? h("rect", { class: under("moe-kernel-under", layer.colours[e]), ...shape }) : null,
-      h("rect", {
-        class: on ? "moe-kernel" : "moe-kernel moe-kernel-off",
-        ...shape,
-        stroke: layer.colours[e],
-        "stroke-opacity": on ? 0.55 + 0.45 * gates[e] : 0.8,
-      }),
-    ];
-  });
-  const chain = arrowChain(data, layer, voxel, axes, reach);
-  const svg = h("svg", { viewBox: box, preserveAspectRatio: "none", "aria-hidden": "true" }, kernels, chain.nodes);
-  const note = chain.scale === 1 ? "arrows at true size" : `arrows ×${chain.scale}`;
-  return h(
-    "figure",
-    { class: "moe-lens" },
-    h("div", { style: { "aspect-ratio": aspect(data, axes, 1, 1) } }, canvas, svg),
-    h("figcaption", {}, `Kernels at true size, one square is one voxel of the level; ${note}`),
-  );
-}
-
-/** The image around a voxel, `reach` voxels of the level to each side, as pixels of the image. */
-function lensCanvas(data, axes, voxel, centre, reach, state) {
-  const layer = data.layers[state.layer];
-  const fine = 4;
-  const size = Math.round(2 * reach * fine);
-  const canvas = h("canvas", { width: size, height: size, "aria-hidden": "true" });
-  const picture = new ImageData(size, size);
-  const paint = imagePainter(data, state.image, state.field);
-  for (let r = 0, i = 0; r < size; r++)
-    for (let c = 0; c < size; c++, i += 4) {
-      const row = Math.round(centre[axes.row] + ((r + 0.5) / fine - reach) * layer.stride[axes.row]);
-      const column = Math.round(centre[axes.column] + ((c + 0.5) / fine - reach) * layer.stride[axes.column]);
-      const inside = row >= 0 && column >= 0 && row < data.shape[axes.row] && column < data.shape[axes.column];
-      const colour = inside ? paint(onPlane(axes, voxel, row, column)) : [0, 0, 0];
-      picture.data.set([...colour.map((v) => v * 0.8), inside ? 255 : 0], i);
-    }
-  canvas.getContext("2d").putImageData(picture, 0, 0);
-  return canvas;
-}
-
-/** In-plane shares of the experts as arrows head to tail from the voxel, and their sum in white. */
-function arrowChain(data, layer, voxel, axes, reach) {
-  const shares = contributionsAt(data, layer, voxel);
-  if (!shares) return { nodes: [], scale: 1 };
-  const steps = layer.experts
-    .map((_, e) => [e, shares[axes.column][e], shares[axes.row][e]])
-    .filter(([, x, y]) => Math.hypot(x, y) > 1e-3);
-  const sum = steps.reduce(([x, y], [, dx, dy]) => [x + dx, y + dy], [0, 0]);
-  const longest = Math.max(Math.hypot(...sum), ...steps.map(([, x, y]) => Math.hypot(x, y)), 1e-6);
-  const scale = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20].findLast((s) => longest * s < reach * 0.9) ?? 0.1;
-  let [x, y] = [0, 0];
-  const nodes = [
-    h("path", { class: "moe-chain-sum", d: arrowPath(0, 0, sum[0] * scale, sum[1] * scale, 0.5) }),
-    ...steps.flatMap(([e, dx, dy]) => {
-      const d = arrowPath(x * scale, y * scale, (x + dx) * scale, (y + dy) * scale, 0.45);
-      [x, y] = [x + dx, y + dy];
-      return [
-        h("path", { class: under("moe-chain-under", layer.colours[e]), d }),
-        h("path", { class: "moe-chain", d, stroke: layer.colours[e], "data-expert": layer.experts[e] }),
-      ];
-    }),
-  ];
-  return { nodes, scale };
-}
-
-/** For each chosen head: the token's window in the image it looks at, a disc on every token it attends to. */
-function attentionLenses(data, layer, state) {
-  const axes = planeAxes(data, data.axes.length === 2 ? -1 : state.plane);
-  const voxel = focus(state);
-  const own = layer.tracks[state.track].includes("moving") ? "moving" : "fixed";
-  const source = layer.attention.cross ? { moving: "fixed", fixed: "moving" }[own] : own;
-  return attentionAt(data, layer, state.track, voxel).map((head) =>
-    attentionLens(data, layer, axes, voxel, source, head),
-  );
-}
-
-function attentionLens(data, layer, axes, voxel, source, { expert, gate, low, high, tokens, weights }) {
-  const { place } = decisionAt(data, layer, 0, voxel);
-  const most = Math.max(...weights);
-  const inSlice = tokens
-    .map((token, i) => [token, weights[i]])
-    .filter(([token]) => axes.normal < 0 || token[axes.normal] === place[axes.normal]);
-  const seen = inSlice.reduce((sum, [, weight]) => sum + weight, 0);
-  const [rows, columns] = [high[axes.row] - low[axes.row], high[axes.column] - low[axes.column]];
-  const discs = inSlice.map(([token, weight]) =>
-    h("circle", {
-      class: "moe-disc",
-      cx: token[axes.column] - low[axes.column] + 0.5,
-      cy: token[axes.row] - low[axes.row] + 0.5,
-      r: 0.46 * Math.sqrt(weight / most),
-      fill: layer.colours[expert],
-      "data-token": token.join(","),
-      "data-weight": weight,
-    }),
-  );
-  const [tx, ty] = [place[axes.column] - low[axes.column], place[axes.row] - low[axes.row]];
-  const svg = h(
-    "svg",
-    { viewBox: `0 0 ${columns} ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-    discs,
-    h("rect", { class: "moe-token", x: tx, y: ty, width: 1, height: 1 }),
-  );
-  return h(
-    "figure",
-    { class: "moe-lens moe-attention", "data-head": layer.experts[expert], "data-source": source },
-    h(
-      "div",
-      { style: { "aspect-ratio": aspect(data, axes, rows, columns) } },
-      windowCanvas(data, layer, axes, voxel, source, low, high),
-      svg,
-    ),
-    h(
-      "figcaption",
-      {},
-      h("i", { class: "moe-swatch", style: { background: layer.colours[expert] } }),
-      ` ${layer.experts[expert]}, gate ${gate.toFixed(2)}, looks at the ${source} image: ` +
-        `${percent(seen)} in this slice, at most ${percent(most)} on one token`,
-    ),
-  );
-}
-
-/** The part of an image that a window of tokens covers. */
-function windowCanvas(data, layer, axes, voxel, source, low, high) {
-  const [sr, sc] = [layer.stride[axes.row], layer.stride[axes.column]];
-  const rows = (high[axes.row] - low[axes.row]) * sr;
-  const columns = (high[axes.column] - low[axes.column]) * sc;
-  const canvas = h("canvas", { width: columns, height: rows, "aria-hidden": "true" });
-  const picture = new ImageData(columns, rows);
-  const paint = imagePainter(data, source, "result");
-  for (let r = 0, i = 0; r < rows; r++)
-    for (let c = 0; c < columns; c++, i += 4) {
-      // The first token's voxels begin half a stride before it.
-      const row = clamp(low[axes.row] * sr + r - (sr >> 1), 0, data.shape[axes.row] - 1);
-      const column = clamp(low[axes.column] * sc + c - (sc >> 1), 0, data.shape[axes.column] - 1);
-      picture.data.set([...paint(onPlane(axes, voxel, row, column)).map((v) => v * 0.7), 255], i);
-    }
-  canvas.getContext("2d").putImageData(picture, 0, 0);
-  return canvas;
-}
-
-/** Load of every expert in every layer and direction, and a way to get there. */
-function loadPanel(data, store) {
-  const rows = [];
-  const groups = data.layers.map((layer, l) =>
-    h(
-      "div",
-      { class: "moe-loads", role: "group", "aria-label": layer.name },
-      h("h4", {}, layer.name),
-      layer.tracks.map((name, track) => {
-        const bars = h("span", { class: "moe-track moe-stack", "aria-hidden": "true" });
-        const button = h(
-          "button",
-          { type: "button", class: "moe-sum", "data-load": `${layer.name}/${name}` },
-          h("b", {}, name),
-          bars,
-        );
-        button.addEventListener("click", () => store.set({ ...forLayer(data, store.state, l), track }));
-        rows.push({ l, track, name, bars, button });
-        return button;
-      }),
-    ),
-  );
-  const note = h("p", { class: "moe-note" });
-  const element = card("Load", "moe-load", note, h("div", { class: "moe-groups" }, groups));
-  function update(state, keys) {
-    if (!["layer", "track", "expert", "field", "data"].some((k) => keys.has(k))) return;
-    const snapshot = snapshotOf(data, state.field);
-    note.textContent = `Share of assignments each expert got${snapshot ? ` at training step ${snapshot.step}` : ""}.`;
-    for (const { l, track, name, bars, button } of rows) {
-      const layer = data.layers[l];
-      const load = snapshot?.layers[layer.name]?.load[track] ?? layer.load[track];
-      button.setAttribute("aria-pressed", String(l === state.layer && track === state.track));
-      const words = layer.experts.map((expert, e) => `${expert} ${Math.round(load[e] * 100)} percent`).join(", ");
-      button.setAttribute("aria-label", `${layer.name} ${name}: ${words}`);
-      bars.replaceChildren(
-        ...load.map((share, e) => loadPiece(layer, e, share, layer.experts[e].replace(/^head /, ""))),
-      );
-    }
-  }
-  return { element, update };
-}
-
-const METRICS = { dice: ["Dice", 3], endpoint_error: ["Error", 2], folds: ["Folds", 4] };
-
-/** The result without one expert: what it changes, and how well the images still match. */
-function knockoutPanel(data, store) {
-  const body = h("tbody");
-  const head = h("tr");
-  const name = uniqueId("knockout");
-  const caption = h("caption");
-  const element = card(
-    "Knock-out",
-    "moe-knockout",
-    h("p", { class: "moe-note" }, "The network was run again without one expert of this layer."),
-    h("div", { class: "moe-scroll" }, h("table", { class: "moe-route" }, caption, h("thead", {}, head), body)),
-  );
-  function row(field, label, swatch, values) {
-    const id = uniqueId("without");
-    const input = h("input", { type: "radio", name, id, value: field, onchange: () => store.set({ field }) });
-    return h(
-      "tr",
-      { "data-field": field },
-      h(
-        "th",
-        { scope: "row" },
-        input,
-        h("label", { for: id }, swatch ? h("i", { class: "moe-swatch", style: { background: swatch } }) : null, label),
-      ),
-      values.map((value) => h("td", { "data-number": value?.number ?? null }, value?.text ?? "", value?.bar ?? null)),
-    );
-  }
-  function update(state, keys) {
-    if (!["layer", "field", "data"].some((k) => keys.has(k))) return;
-    const layer = data.layers[state.layer];
-    const mine = data.knockouts.map((k, i) => [k, i]).filter(([k]) => k.layer === layer.name);
-    element.hidden = !mine.length;
-    if (!mine.length) return;
-    if (keys.has("layer") || keys.has("data")) {
-      caption.textContent = layer.name;
-      const shown = Object.keys(METRICS).filter((key) => key in data.metrics);
-      const heads = ["Left out", "Field changes", ...shown.map((key) => METRICS[key][0])];
-      head.replaceChildren(...heads.map((text) => h("th", { scope: "col" }, text)));
-      const most = Math.max(...mine.map(([k]) => k.change), 1e-6);
-      const numbers = (metrics) =>
-        shown.map((key) => ({ number: metrics[key], text: plain(metrics[key], METRICS[key][1]) }));
-      body.replaceChildren(
-        row("result", "none", null, [null, ...numbers(data.metrics)]),
-        ...mine.map(([k, i]) =>
-          row(`knockout:${i}`, layer.experts[k.expert], layer.colours[k.expert], [
-            { number: k.change, text: plain(k.change), bar: bar(k.change, 0, most, layer.colours[k.expert]) },
-            ...numbers(k.metrics),
-          ]),
-        ),
-      );
-    }
-    for (const input of body.querySelectorAll("input")) input.checked = input.value === state.field;
-  }
-  return { element, update };
-}
-
-/** Saved steps of the training: a slider, a play button, and the load of the chosen layer over time. */
-function trainingPanel(data, store) {
-  if (data.snapshots.length < 2) return null;
-  const last = data.snapshots.length - 1;
-  const scrub = slider({
-    label: "Training step",
-    min: 0,
-    max: last,
-    value: last,
-    oninput: (i) => store.set({ field: `snapshot:${i}` }),
-  });
-  let timer = null;
-  const play = toggle("Play", false, (on) => (on ? start() : stop()));
-  const start = () => {
-    play.set(true);
-    play.element.textContent = "Pause";
-    if (shownIndex(store.state) === last) store.set({ field: "snapshot:0" });
-    timer = setInterval(() => {
-      const next = shownIndex(store.state) + 1;
-      if (next > last) stop();
-      else store.set({ field: `snapshot:${next}` });
-    }, 700);
-  };
-  const stop = () => {
-    clearInterval(timer);
-    timer = null;
-    play.set(false);
-    play.element.textContent = "Play";
-  };
-  const back = h(
-    "button",
-    { type: "button", class: "moe-toggle", onclick: () => store.set({ field: "result" }) },
-    "Result",
-  );
-  const chart = h("svg", {
-    class: "moe-chart",
-    viewBox: "0 0 300 80",
-    preserveAspectRatio: "none",
-    "aria-hidden": "true",
-  });
-  const note = h("p", { class: "moe-note" });
-  const shownIndex = (state) => (state.field.startsWith("snapshot:") ? Number(state.field.slice(9)) : last);
-  const element = card(
-    "Training",
-    "moe-training",
-    note,
-    chart,
-    scrub.element,
-    h("div", { class: "moe-tools" }, play.element, back),
-  );
-  function update(state, keys) {
-    if (!["layer", "track", "field", "data"].some((k) => keys.has(k))) return;
-    const layer = data.layers[state.layer];
-    const shown = shownIndex(state);
-    const snapshot = data.snapshots[shown];
-    scrub.set(shown, `step ${snapshot.step}`);
-    note.textContent =
-      `Load of ${layer.name}, ${trackLegend(layer).toLowerCase()} ${layer.tracks[state.track]}, while it was trained.` +
-      ("dice" in snapshot.metrics ? ` Dice at step ${snapshot.step}: ${plain(snapshot.metrics.dice, 3)}.` : "");
-    const x = (i) => (i / last) * 300;
-    let floor = data.snapshots.map(() => 0);
-    const areas = layer.experts.map((name, e) => {
-      const top = data.snapshots.map((s, i) => floor[i] + (s.layers[layer.name]?.load[state.track][e] ?? 0));
-      const up = top.map((v, i) => `${x(i).toFixed(1)} ${(80 - v * 80).toFixed(1)}`);
-      const down = floor.map((v, i) => `${x(i).toFixed(1)} ${(80 - v * 80).toFixed(1)}`).reverse();
-      floor = top;
-      return h("path", { d: `M${[...up, ...down].join("L")}Z`, class: "moe-area", style: { fill: layer.colours[e] } });
-    });
-    chart.replaceChildren(...areas, h("path", { class: "moe-marker", d: `M${x(shown)} 0V80` }));
-  }
-  return { element, update, destroy: stop };
-}
-
-const TEMPERATURES = [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8];
-
-/** Controls that run the network again in Python: experts in use, k, temperature of the router's softmax. */
-function livePanel(data, store) {
-  const experts = h("fieldset", { class: "moe-checks" });
-  const note = h("p", { class: "moe-note" });
-  const scores = h("p", { class: "moe-scores", role: "status" });
-  const name = () => data.layers[store.state.layer].name;
-  const change = (key, value) => store.set({ [key]: value, field: "result", busy: true });
-  const k = slider({
-    label: "Experts per voxel, k",
-    min: 1,
-    max: 2,
-    value: 1,
-    oninput: (value) => change("k", { ...store.state.k, [name()]: value }),
-  });
-  const warmth = slider({
-    label: "Softmax temperature",
-    min: 0,
-    max: TEMPERATURES.length - 1,
-    value: 4,
-    oninput: (i) => change("temperature", TEMPERATURES[i]),
-  });
-  const reset = h(
-    "button",
-    {
-      type: "button",
-      class: "moe-toggle",
-      onclick: () => store.set({ k: {}, without: {}, temperature: 1, field: "result", busy: true }),
-    },
-    "As trained",
-  );
-  const element = card("Run again", "moe-again", note, experts, k.element, warmth.element, reset, scores);
-  element.hidden = true;
-
-  function leaveOut(expert, out) {
-    const { without } = store.state;
-    const now = new Set(without[name()] ?? []);
-    if (out) now.add(expert);
-    else now.delete(expert);
-    change("without", { ...without, [name()]: [...now].sort() });
-  }
-  function update(state, keys) {
-    element.hidden = !state.live;
-    if (!state.live || !["layer", "live", "k", "without", "temperature", "busy", "data"].some((key) => keys.has(key)))
-      return;
-    const layer = data.layers[state.layer];
-    const out = new Set(state.without[layer.name] ?? []);
-    const held = experts.contains(document.activeElement) ? document.activeElement.value : null;
-    experts.replaceChildren(
-      h("legend", {}, `Experts in use, ${layer.name}`),
-      ...layer.experts.map((expert, e) => {
-        const last = !out.has(expert) && out.size === layer.experts.length - 1;
-        const input = h("input", { type: "checkbox", value: expert, disabled: last });
-        input.checked = !out.has(expert);
-        input.addEventListener("change", () => leaveOut(expert, !input.checked));
-        return h("label", {}, input, h("i", { class: "moe-swatch", style: { background: layer.colours[e] } }), expert);
-      }),
-    );
-    if (held) experts.querySelector(`input[value="${CSS.escape(held)}"]`)?.focus();
-    const most = layer.experts.length - out.size;
-    k.set(Math.min(state.k[layer.name] ?? layer.k, most), `${Math.min(state.k[layer.name] ?? layer.k, most)}`, most);
-    const place = TEMPERATURES.reduce(
-      (best, t, i) => (Math.abs(t - state.temperature) < Math.abs(TEMPERATURES[best] - state.temperature) ? i : best),
-      0,
-    );
-    warmth.set(place, `${state.temperature}`);
-    note.textContent = "A change runs the network again on this pair.";
-    const trained = data.trained ?? data.metrics;
-    scores.textContent = state.busy
-      ? "Running…"
-      : Object.keys(METRICS)
-          .filter((key) => key in data.metrics)
-          .map(
-            (key) =>
-              `${METRICS[key][0]} ${plain(data.metrics[key], METRICS[key][1])} (as trained ${plain(trained[key], METRICS[key][1])})`,
-          )
-          .join(", ");
-    element.dataset.busy = String(Boolean(state.busy));
-  }
-  return { element, update };
-}
-
-// ----------------------------------------------------------------------------------------------------- 8 the explorer
-
-/** State of a first look: the voxel and plane the payload proposes, the finest decoder layer. */
-function initialState(data) {
-  return {
-    voxel: data.start ?? data.shape.map((size) => size >> 1),
-    hover: null,
-    plane: data.plane ?? 0,
-    layer: 0,
-    track: 0,
-    expert: 0,
-    image: "warped",
-    show: "first",
-    field: "result",
-    grid: false,
-    arrows: false,
-    labels: Boolean(data.labels),
-    kernels: true,
-    live: false, // is there a Python that runs the network again?
-    busy: false,
-    k: {},
-    without: {},
-    temperature: 1,
-  };
-}
-
-/**
- * Build the explorer of an opened payload into `root`.
- *
- * Returns `{store, destroy}`: `store.state` is what is looked at, `store.set({voxel: [12, 20, 31]})` changes it.
- */
-export function createExplorer(root, data, state = {}) {
-  const store = createStore({ ...initialState(data), ...state });
-  // A model without routed layers has images and a displacement at every voxel, and no more.
-  const routed = data.layers.length > 0;
-  const build = (list) => list.map((panel) => panel(data, store)).filter(Boolean);
-  const main = build(routed ? [imagePanel, routingPanel, voxelPanel] : [imagePanel, voxelPanel]);
-  const more = build(routed ? [loadPanel, knockoutPanel, livePanel, trainingPanel] : []);
-  const panels = [...main, ...more];
-  const badge = h("span", { class: "moe-badge" });
-  const view = h(
-    "div",
-    { class: "moe", role: "region", "aria-label": `Explorer: ${data.title}` },
-    h("header", { class: "moe-head" }, h("h2", {}, data.title), badge),
-    h(
-      "div",
-      { class: "moe-columns" },
-      main.map(({ element }) => element),
-    ),
-    h(
-      "div",
-      { class: "moe-more" },
-      more.map(({ element }) => element),
-    ),
-    main.at(-1).pocket,
-  );
-  root.replaceChildren(view);
-  const stopTheme = followTheme(view);
-  const all = new Set([...Object.keys(store.state), "data"]);
-  const update = (current, keys) => {
-    badge.textContent = current.field === "result" ? "" : `Shown: ${fieldName(data, current.field)}`;
-    for (const panel of panels) panel.update(current, keys);
-  };
-  update(store.state, all);
-  const unsubscribe = store.subscribe(update);
-  view.dataset.ready = "true";
-  return {
-    store,
-    /** Show another result of the same network and pair. */
-    replace(other) {
-      Object.assign(data, other);
-      const kept = data.knockouts.length || !store.state.field.startsWith("knockout:");
-      store.set({ busy: false, field: kept ? store.state.field : "result" });
-      update(store.state, all);
-    },
-    destroy() {
-      unsubscribe();
-      stopTheme();
-      panels.forEach((panel) => panel.destroy?.());
-      view.remove();
-    },
-  };
-}
-
-/** Dark where the page is: a book theme's or JupyterLab's attribute, else the system's preference. */
-function followTheme(view) {
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const decide = () => {
-    const said = document.documentElement.dataset.theme;
-    const lab = document.body.dataset.jpThemeLight;
-    const dark = said === "dark" || said === "light" ? said === "dark" : lab ? lab === "false" : system.matches;
-    view.dataset.theme = dark ? "dark" : "light";
-  };
-  decide();
-  system.addEventListener("change", decide);
-  const observer = new MutationObserver(decide);
-  for (const element of [document.documentElement, document.body])
-    observer.observe(element, { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light"] });
-  return () => {
-    system.removeEventListener("change", decide);
-    observer.disconnect();
-  };
-}
-
-// --------------------------------------------------------------------------------------- 9 one decision, step by step
-
-/**
- * Walk one voxel through a routed layer: a picture, a sentence with the numbers, and the line of the library that does it.
- *
- * `walk` comes from moereg/viz/steps.py: `{title, experts, colours, steps: [{title, sentence, quote, bars, strip}]}`.
- * Bars belong to experts and keep their place from step to step, so one sees logits become probabilities and gates.
- */
-export function createSteps(root, walk, state = {}) {
-  const last = walk.steps.length - 1;
-  const store = createStore({ step: 0, playing: false, ...state });
-  const go = (step) => store.set({ step: clamp(step, 0, last) });
-  const back = h("button", { type: "button", class: "moe-toggle", onclick: () => go(store.state.step - 1) }, "Back");
-  const next = h("button", { type: "button", class: "moe-toggle", onclick: () => go(store.state.step + 1) }, "Next");
-  const play = toggle("Play", false, (playing) => {
-    if (playing && store.state.step === last) store.set({ step: 0 });
-    store.set({ playing });
-  });
-  const scrub = slider({ label: "Step", min: 0, max: last, value: 0, oninput: go });
-  const list = h(
-    "ol",
-    { class: "moe-steps" },
-    walk.steps.map(({ title }, i) =>
-      h("li", {}, h("button", { type: "button", onclick: () => go(i) }, h("b", {}, `${i + 1}`), title)),
-    ),
-  );
-  const bars = walk.experts.map((name, e) => {
-    const fill = h("i", { style: { background: walk.colours[e] } });
-    const zero = h("i", { class: "moe-zero" });
-    const number = h("span", { class: "moe-number" });
-    const row = h(
-      "div",
-      { class: "moe-row", "data-expert": name },
-      h("span", {}, h("i", { class: "moe-swatch", style: { background: walk.colours[e] } }), name),
-      h("span", { class: "moe-track" }, fill, zero),
-      number,
-    );
-    return { row, fill, zero, number };
-  });
-  const total = h("p", { class: "moe-result" });
-  const strip = h("div", { class: "moe-features", "aria-hidden": "true" });
-  const picture = h(
-    "div",
-    { class: "moe-picture" },
-    strip,
-    bars.map(({ row }) => row),
-    total,
-  );
-  const sentence = h("p", { class: "moe-sentence", role: "status", "aria-live": "polite" });
-  const code = h("code");
-  const where = h("figcaption");
-  const view = h(
-    "div",
-    { class: "moe moe-walk", role: "region", "aria-label": `Step by step: ${walk.title}` },
-    h("header", { class: "moe-head" }, h("h2", {}, walk.title)),
-    h("div", { class: "moe-tools" }, back, play.element, next, scrub.element),
-    h(
-      "div",
-      { class: "moe-walk-body" },
-      list,
-      h(
-        "div",
-        { class: "moe-card" },
-        sentence,
-        picture,
-        h("figure", { class: "moe-quote" }, h("pre", {}, code), where),
-      ),
-    ),
-  );
-  root.replaceChildren(view);
-  const stopTheme = followTheme(view);
-
-  function drawBars({ values, low, high, digits, faint }) {
-    const place = (v) => ((clamp(v, low, high) - low) / (high - low)) * 100;
-    bars.forEach(({ row, fill, zero, number }, e) => {
-      const value = values[e];
-      row.dataset.number = value ?? "";
-      row.classList.toggle("moe-dropped", faint.includes(e));
-      number.textContent = value === null ? "\u2013" : low < 0 ? signed(value, digits) : plain(value, digits);
-      const [a, b] = [place(Math.min(value ?? 0, 0)), place(Math.max(value ?? 0, 0))];
-      fill.style.left = `${a}%`;
-      fill.style.width = `${b - a}%`;
-      zero.style.left = `${place(0)}%`;
-      zero.hidden = low >= 0;
-    });
-  }
-  function update({ step, playing }) {
-    const { sentence: words, quote, bars: shown, strip: features, total: sum } = walk.steps[step];
-    view.dataset.step = step;
-    sentence.textContent = words;
-    code.textContent = quote.code;
-    where.textContent = `${quote.function}, ${quote.file}, line ${quote.line}`;
-    bars.forEach(({ row }) => (row.hidden = !shown));
-    if (shown) drawBars(shown);
-    total.hidden = !sum;
-    total.textContent = sum ?? "";
-    strip.hidden = !features;
-    const most = Math.max(...(features ?? [0]).map(Math.abs), 1e-6);
-    strip.replaceChildren(
-      ...(features ?? []).map((value) =>
-        h("i", { style: { background: cssColour(ramp(DIFFERENCE, 0.5 + value / most / 2)) }, title: signed(value) }),
-      ),
-    );
-    [...list.children].forEach((item, i) => item.firstChild.toggleAttribute("data-here", i === step));
-    [...list.children].forEach((item, i) =>
-      i === step
-        ? item.firstChild.setAttribute("aria-current", "step")
-        : item.firstChild.removeAttribute("aria-current"),
-    );
-    back.disabled = step === 0;
-    next.disabled = step === last;
-    scrub.set(step, `${step + 1} of ${last + 1}`);
-    play.set(playing);
-    play.relabel(playing ? "Pause" : "Play");
-  }
-  let timer = null;
-  const unsubscribe = store.subscribe((now, keys) => {
-    if (keys.has("playing") || (keys.has("step") && now.playing)) {
-      clearTimeout(timer);
-      if (now.playing && now.step === last) return store.set({ playing: false });
-      // Long enough to read the sentence: three words a second.
-      const words = walk.steps[now.step].sentence.split(" ").length;
-      if (now.playing) timer = setTimeout(() => go(store.state.step + 1), walk.pace ?? Math.max(2500, words * 330));
-    }
-    update(now);
-  });
-  update(store.state);
-  view.dataset.ready = "true";
-  return {
-    store,
-    destroy() {
-      clearTimeout(timer);
-      unsubscribe();
-      stopTheme();
-      view.remove();
-    },
-  };
-}
-
-// ----------------------------------------------------------------------------------------------------------- 10 homes
-
-/** On a page: `root` holds a static figure, which is replaced once the data is unpacked. */
-export async function mount(root, payload, state) {
-  if (payload.view === "steps") return createSteps(root, payload, state);
-  return createExplorer(root, await openPayload(payload), state);
-}
-
-/** Every explorer of a page: a place to mount, and the data in a script element beside it. */
-export function mountAll(page) {
-  return Promise.all(
-    [...page.querySelectorAll("[data-moereg-explorer]:not([data-moereg-alive])")].map((place) => {
-      place.dataset.moeregAlive = "true";
-      const payload = JSON.parse(place.querySelector("script[type='application/json']").textContent);
-      return mount(place.querySelector("[data-moereg-mount]"), payload).then((explorer) => {
-        place.explorer = explorer; // for a lecturer's console, and for tests
-        performance.mark("moereg-ready");
-        return explorer;
-      });
-    }),
-  );
-}
-
-/**
- * In a notebook, through anywidget: what is looked at is shared with Python by traits, both ways.
- *
- * Whether a Python is there at all is asked, not assumed: a saved page keeps the widget's state but has no kernel, so
- * the controls that run the network again appear only after a reply.
- */
-async function render({ model, el }) {
-  if (model.get("view") === "steps") return renderSteps({ model, el });
-  const data = await openPayload(binary(model.get("payload")));
-  const explorer = createExplorer(el, data, fromTraits(data, model));
-  const { store } = explorer;
-  // `shared` is what both sides agreed on last: the view sends what differs from it, and only that.
-  let shared = toTraits(data, store.state);
-  let [pending, talking] = [null, false];
-  const push = () => {
-    clearTimeout(pending);
-    [pending, talking] = [null, true]; // each `set` below announces a change of its own
-    const traits = toTraits(data, store.state);
-    for (const [name, value] of Object.entries(traits)) if (!same(shared[name], value)) model.set(name, value);
-    shared = traits;
-    model.save_changes();
-    talking = false;
-  };
-  const stop = store.subscribe((_, keys) => {
-    if (talking || [...keys].every((key) => ["hover", "busy", "live"].includes(key))) return;
-    pending ??= setTimeout(push, 50); // dragging must not flood the kernel
-  });
-  const pull = () => {
-    if (talking) return;
-    if (pending !== null) push();
-    talking = true;
-    store.set(fromTraits(data, model));
-    shared = toTraits(data, store.state);
-    talking = false;
-  };
-  const refresh = async () => explorer.replace(await openPayload(binary(model.get("payload"))));
-  const reply = (message) => {
-    if (message.alive) store.set({ live: true });
-    if (message.failed) store.set({ busy: false });
-  };
-  const names = Object.keys(toTraits(data, store.state));
-  for (const name of names) model.on(`change:${name}`, pull);
-  model.on("change:payload", refresh);
-  model.on("msg:custom", reply);
-  model.send({ hello: true });
-  return () => {
-    clearTimeout(pending);
-    stop();
-    for (const name of names) model.off(`change:${name}`, pull);
-    model.off("change:payload", refresh);
-    model.off("msg:custom", reply);
-    explorer.destroy();
-  };
-}
-
-function renderSteps({ model, el }) {
-  let view = null;
-  const show = () => {
-    view?.destroy();
-    view = createSteps(el, model.get("payload"), { step: model.get("step") });
-    view.store.subscribe((state, keys) => {
-      if (!keys.has("step")) return;
-      model.set("step", state.step);
-      model.save_changes();
-    });
-  };
-  const pull = () => view.store.set({ step: model.get("step") });
-  show();
-  model.on("change:payload", show);
-  model.on("change:step", pull);
-  return () => {
-    model.off("change:payload", show);
-    model.off("change:step", pull);
-    view.destroy();
-  };
-}
-
-/** Bytes that came beside the JSON arrive as a DataView. */
-function binary(payload) {
-  const { data } = payload;
-  return data instanceof DataView
-    ? { ...payload, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) }
-    : payload;
-}
-
-/** Names and numbers as Python has them. */
-function toTraits(data, state) {
-  const layer = data.layers[state.layer];
-  return {
-    voxel: state.voxel,
-    plane: data.axes.length === 3 ? data.axes[state.plane] : "",
-    layer: layer?.name ?? "",
-    direction: layer?.tracks[state.track] ?? "",
-    expert: layer?.experts[state.expert] ?? "",
-    image: state.image,
-    show: state.show,
-    field: state.field,
-    k: state.k,
-    without: state.without,
-    temperature: state.temperature,
-  };
-}
-
-/** The part of the state that traits say. */
-function fromTraits(data, model) {
-  const layer = Math.max(
-    0,
-    data.layers.findIndex(({ name }) => name === model.get("layer")),
-  );
-  const { tracks, experts } = data.layers[layer] ?? { tracks: [], experts: [] };
-  return {
-    voxel: model.get("voxel"),
-    plane: Math.max(0, data.axes.indexOf(model.get("plane"))),
-    layer,
-    track: Math.max(0, tracks.indexOf(model.get("direction"))),
-    expert: Math.max(0, experts.indexOf(model.get("expert"))),
-    image: model.get("image"),
-    show: model.get("show"),
-    field: model.get("field"),
-    k: model.get("k"),
-    without: model.get("without"),
-    temperature: model.get("temperature"),
-  };
-}
-
-export default { render };
+// Built by make bundle from moereg/viz/js; sources b68dc42ba3f1370ed56e7dbae61f468f41f9040f589d8f5268d434ee551f462d, lines below 44f86effe824ec576077b4257528b300fcd4cc389bb9e1bdd6d82af2c86bae83
+/*
+htm 3.1.1, Apache License 2.0
+
+preact 11.2.0
+The MIT License (MIT)
+
+Copyright (c) 2015-present Jason Miller
+
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all
+copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+SOFTWARE.
+*/
+var moeregView=(()=>{var dt=Object.defineProperty;var Pn=Object.getOwnPropertyDescriptor;var An=Object.getOwnPropertyNames;var Tn=Object.prototype.hasOwnProperty;var En=(e,t)=>{for(var o in t)dt(e,o,{get:t[o],enumerable:!0})},Cn=(e,t,o,n)=>{if(t&&typeof t=="object"||typeof t=="func\
+tion")for(let r of An(t))!Tn.call(e,r)&&r!==o&&dt(e,r,{get:()=>t[r],enumerable:!(n=Pn(t,r))||n.enumerable});return e};var Ln=e=>Cn(dt({},"__esModule",{value:!0}),e);var ss={};En(ss,{attentionAt:()=>se,contributionsAt:()=>q,createExplorer:()=>Ee,createSteps:()=>ye,decisionAt:()=>E,decode:()=>vt,
+default:()=>rs,displacementAt:()=>B,interpolate:()=>fe,layerVoxel:()=>J,mount:()=>Kt,mountAll:()=>Sn,openPayload:()=>Z,render:()=>ht,
+signed:()=>A,warpedAt:()=>re});var y=(e,t,o)=>Math.min(Math.max(e,t),o),Le=(e,t)=>e===t||JSON.stringify(e)===JSON.stringify(t),w=e=>e.reduce((t,o)=>t+o,
+0),A=(e,t=2)=>{let o=Math.abs(e).toFixed(t);return(Number(o)===0?"\u2007":e<0?"\u2212":"+")+o},Ne=e=>A(e).trim(),L=(e,t=2)=>(e<
+0?"\u2212":"")+Math.abs(e).toFixed(t),me=e=>`${Math.round(e*100)}\u2009%`,Oe=e=>["1st","2nd","3rd"][e]??`${e+1}th`,Jt=(e,t)=>e.
+reduce((o,n,r)=>Math.abs(n-t)<Math.abs(e[o]-t)?r:o,0);var Nn=50;function gt(e,{current:t,apply:o}){let n=Object.keys(t()),[r,s,i]=[t(),null,!1],c=()=>{clearTimeout(s),[s,i]=[
+null,!0];let u=t();for(let a of n)Le(r[a],u[a])||e.set(a,u[a]);r=u,e.save_changes(),i=!1},l=()=>{i||(s!==null&&c(),i=!0,
+o(u=>e.get(u)),r=t(),i=!1)};for(let u of n)e.on(`change:${u}`,l);return{changed(){i||(s??=setTimeout(c,Nn))},stop(){clearTimeout(
+s);for(let u of n)e.off(`change:${u}`,l)}}}async function Z(e){let t=typeof e.data=="string"?On(e.data):e.data,o=new Blob([t]).stream().pipeThrough(new DecompressionStream(
+"gzip")),n=new Uint8Array(await new Response(o).arrayBuffer()),r=new Map;return{...e,read:i=>(r.has(i.offset)||r.set(i.offset,
+vt(n,i)),r.get(i.offset))}}var On=e=>Uint8Array.from(atob(e),t=>t.charCodeAt(0));function xt(e){let{data:t}=e;return t instanceof
+DataView?{...e,data:new Uint8Array(t.buffer,t.byteOffset,t.byteLength)}:e}function vt(e,{offset:t,shape:o,bits:n,axes:r,
+zero:s,precision:i}){let c=o.reduce((a,f)=>a*f,1),l=n===8?e.slice(t,t+c):new Uint16Array(c);if(n===16)for(let a=0;a<c;a++)
+l[a]=e[t+a]+(e[t+c+a]<<8);for(let a=1,f=1;a<=r;a++){let $=o[o.length-a];for(let p=0;p<c;p++)Math.floor(p/f)%$&&(l[p]+=l[p-
+f]);f*=$}let u=new Float32Array(c);for(let a=0;a<c;a++)u[a]=s+l[a]*i;return{shape:o,values:u}}function P(e,...t){let o=0;
+for(let n=0;n<t.length;n++)o=o*e.shape[n]+t[n];return e.values[o]}function fe(e,t,o=[]){let n=e.shape.slice(o.length),r=0;
+for(let c=0;c<o.length;c++)r=r*e.shape[c]+o[c];let s=[[r,1]];for(let c=0;c<n.length;c++){let l=y(t[c],0,n[c]-1),u=Math.floor(
+l),a=l-u,f=[];for(let[$,p]of s)f.push([$*n[c]+u,p*(1-a)]),a>0&&f.push([$*n[c]+u+1,p*a]);s=f}let i=0;for(let[c,l]of s)i+=
+e.values[c]*l;return i}function Xt(e,t){return P(e,...e.shape.map((o,n)=>y(Math.round(t[n]),0,o-1)))}function Qt(e,t){return e.
+reduce((o,n,r)=>o.flatMap(s=>Array.from({length:t[r]-n},(i,c)=>[...s,n+c])),[[]])}function Zt(e){return{voxel:e.start??e.shape.map(t=>t>>1),hover:null,plane:e.plane??0,layer:0,track:0,expert:0,image:"wa\
+rped",show:"first",field:"result",grid:!1,arrows:!1,labels:!!e.labels,kernels:!0,live:!1,busy:!1,k:{},without:{},temperature:1}}
+var Fe=e=>e.hover??e.voxel,eo=["voxel","image","show","field","k","without","temperature"];function to(e,t){let o=e.layers[t.
+layer];return{...Object.fromEntries(eo.map(n=>[n,t[n]])),plane:e.axes.length===3?e.axes[t.plane]:"",layer:o?.name??"",direction:o?.
+tracks[t.track]??"",expert:o?.experts[t.expert]??""}}function kt(e,t){let o=(i,c)=>Math.max(0,i.indexOf(c)),n=o(e.layers.
+map(({name:i})=>i),t("layer")),{tracks:r,experts:s}=e.layers[n]??{tracks:[],experts:[]};return{...Object.fromEntries(eo.
+map(i=>[i,t(i)])),plane:o(e.axes,t("plane")),layer:n,track:o(r,t("direction")),expert:o(s,t("expert"))}}function Re(e){let t=new Set;return{get state(){return e},set(o){let n=Object.entries(o).filter(([s,i])=>!Le(e[s],i));if(!n.
+length)return;e={...e,...Object.fromEntries(n)};let r=new Set(n.map(([s])=>s));for(let s of[...t])s(e,r)},subscribe(o){return t.
+add(o),()=>t.delete(o)}}}var no=function(e,t,o,n){var r;t[0]=0;for(var s=1;s<t.length;s++){var i=t[s++],c=t[s]?(t[0]|=i?1:2,o[t[s++]]):t[++s];i===
+3?n[0]=c:i===4?n[1]=Object.assign(n[1]||{},c):i===5?(n[1]=n[1]||{})[t[++s]]=c:i===6?n[1][t[++s]]+=c+"":i?(r=e.apply(c,no(
+e,c,o,["",null])),n.push(r),c[0]?t[0]|=2:(t[s-2]=0,t[s]=r)):n.push(c)}return n},oo=new Map;function ro(e){var t=oo.get(this);
+return t||(t=new Map,oo.set(this,t)),(t=no(this,t.get(e)||(t.set(e,t=(function(o){for(var n,r,s=1,i="",c="",l=[0],u=function($){
+s===1&&($||(i=i.replace(/^\s*\n\s*|\s*\n\s*$/g,"")))?l.push(0,$,i):s===3&&($||i)?(l.push(3,$,i),s=2):s===2&&i==="..."&&$?
+l.push(4,$,0):s===2&&i&&!$?l.push(5,0,!0,i):s>=5&&((i||!$&&s===5)&&(l.push(s,0,i,r),s=6),$&&(l.push(s,$,0,r),s=6)),i=""},
+a=0;a<o.length;a++){a&&(s===1&&u(),u(a));for(var f=0;f<o[a].length;f++)n=o[a][f],s===1?n==="<"?(u(),l=[l],s=3):i+=n:s===
+4?i==="--"&&n===">"?(s=1,i=""):i=n+i[0]:c?n===c?c="":i+=n:n==='"'||n==="'"?c=n:n===">"?(u(),s=1):s&&(n==="="?(s=5,r=i,i=
+""):n==="/"&&(s<5||o[a][f+1]===">")?(u(),s===3&&(l=l[0]),s=l,(l=l[0]).push(2,0,s),s=0):n===" "||n==="	"||n===`
+`||n==="\r"?(u(),s=2):i+=n),s===3&&i==="!--"&&(s=4,l=l[0])}return u(),l})(e)),t),arguments,[])).length>1?t:t[0]}var k,co,Fn,U,bt,He,ao,Ie,lo,wt,yt,Rn,_e=Symbol.for("pv"),We={},Be=[],Dn=/^m(i|n|o|s|text|space)$/,Mt=Array.isArray,St=Be.
+slice,G=Object.assign;function K(e){e&&e.parentNode&&e.remove()}function uo(e,t,o){var n,r,s,i={},c=arguments.length;for(s in t)
+s=="key"?n=t[s]:s=="ref"&&typeof e!="function"?r=t[s]:i[s]=t[s];return c>2&&(i.children=c>3?St.call(arguments,2):o),$e(e,
+i,n,r,null)}function $e(e,t,o,n,r){var s={type:e,props:t,key:o,ref:n,__k:null,__:null,__b:0,__e:null,__c:null,constructor:_e,__v:r||
+++co,__i:-1,__u:0};return!r&&k.vnode&&k.vnode(s),s}function qe(e){return e.children}function je(e,t){this.props=e,this.context=t,this.__g=0}function H(e,t){if(t==null)return e.
+__&&H(e.__,e.__i+1);for(var o;t<e.__k.length;t++)if((o=e.__k[t])&&o.__e)return o.__e;return typeof e.type!="function"||e.
+props.__P?null:H(e)}function In(e){var t,o=e.__v,n=o.__e,r=[],s=[],i=e.__P;i&&((t=G({constructor:_e},o)).__v=o.__v+1,k.vnode&&
+k.vnode(t),Pt(i,t,o,e.__n,i.namespaceURI,32&o.__u?[n]:null,r,n||H(o),32&o.__u,s),t.__v=o.__v,t.__.__k[t.__i]=t,ho(r,t,s),
+o.__=o.__e=null,t.__e!=n&&po(t))}function po(e){if((e=e.__)&&e.__c&&!e.props.__P)return e.__e=null,e.__k.some(function(t){
+return t&&(e.__e=t.__e)}),po(e)}function so(e){(8&e.__g||(e.__g|=8,U.push(e),He++))&&bt==k.debounceRendering||((bt=k.debounceRendering)||
+queueMicrotask)(mo)}function mo(){try{for(var e,t=1;U.length;)U.length>t&&U.sort(ao),e=U.shift(),t=U.length,8&e.__g&&In(
+e)}finally{(He=U.length)&&(bt||queueMicrotask)(mo)}}function fo(e,t,o,n,r,s,i,c,l,u,a){var f,$,p,_,d,h,x=n.__k||Be,g=t.length;
+for(l=jn(o,t,x,l,g),f=0;f<g;f++)(p=o.__k[f])!=null&&($=~p.__i&&x[p.__i]||We,p.__i=f,h=Pt(e,p,$,r,s,i,c,l,u,a),_=p.__e,($.
+ref!=p.ref||8&$.__u)&&($.ref&&At($.ref,null,p,$),p.ref&&a.push(p.ref,p.__c||_,p)),d=d||_,4&p.__u?(l=$o(p,l,e,!$.__v),$.__e&&
+($.__e=null)):typeof p.type=="function"&&h!==void 0?l=h:_&&(l=_.nextSibling),p.__u&=-21);return o.__e=d,l}function jn(e,t,o,n,r){
+var s,i,c,l,u,a,f,$,p,_=o.length,d=_,h=0,x=0,g=e.__k=Array(r);for(s=0;s<r;s++)(i=t[s])!=null&&typeof i!="boolean"&&typeof i!=
+"function"?(typeof i!="object"||i.constructor===String?i=g[s]=$e(null,i):Mt(i)?i=g[s]=$e(qe,{children:i}):i.constructor===
+_e&&i.__b?i=g[s]=$e(i.type,i.props,i.key,i.ref,i.__v):g[s]=i,l=s+h,i.__=e,i.__b=e.__b+1,c=null,~(u=i.__i=Un(i,o,l,d))&&(d--,
+(c=o[u])&&(c.__u|=2)),c&&c.__v?(i.__u|=16,u==l-1?h--:u==l+1?h++:u!=l&&(u>l?h--:h++,x=1)):(~u||(r>_?h--:r<_&&h++),typeof i.
+type!="function"&&(i.__u|=4))):g[s]=null;if(x){for(a=[],f=[],s=0;s<r;s++)if((i=g[s])&&16&i.__u){for(h=0,$=a.length;h<$;)
+a[p=h+$>>1]<i.__i?h=p+1:$=p;a[h]=i.__i,f[s]=h+1}for(h=a.length;s--;)f[s]&&(f[s]==h?h--:g[s].__u|=4)}if(d)for(s=0;s<_;s++)
+!(c=o[s])||2&c.__u||(c.__e==n&&(n=H(c)),Tt(c,c));return n}function $o(e,t,o,n){var r,s,i,c;if(typeof e.type=="function"){
+if(e.props.__P)return t;if(r=e.__k)for(s=0;s<r.length;s++)r[s]&&(r[s].__=e,t=$o(r[s],t,o,!1));return t}for(t&&!t.parentNode&&
+(t=H(e))&&!t.parentNode&&(t=null),i=e.__e,c=t;c&&c.nodeType==8;)c=c.nextSibling;for(i!=c&&(!n&&o.moveBefore&&i.parentNode?
+o.moveBefore(i,t):o.insertBefore(i,t||null)),t=i;(t=t&&t.nextSibling)&&t.nodeType==8&&!t.data.startsWith("$s"););return t}function Un(e,t,o,n){var r,s=e.key,i=e.type,c=t[o],l=c&&!(2&c.__u);if(c===null&&s==null||l&&s==c.key&&i==c.type)return o;
+if(n>(l?1:0)){for(r=o-1;r>=0;r--)if((c=t[r])&&!(2&c.__u)&&s==c.key&&i==c.type)return r;for(r=o+1;r<t.length;r++)if((c=t[r])&&
+!(2&c.__u)&&s==c.key&&i==c.type)return r}return-1}function io(e,t,o){o==null&&(o=""),t[0]=="-"?e.setProperty(t,o):e[t]=o}
+function De(e,t,o,n,r){var s,i;if(t=="style")if(typeof o=="string")e.style.cssText=o;else{if(typeof n=="string"&&(e.style.
+cssText=n=""),n)for(t in n)o&&t in o||io(e.style,t);if(o)for(t in o)n&&o[t]==n[t]||io(e.style,t,o[t])}else if(t[0]=="o"&&
+t[1]=="n")typeof o!="function"&&(o=null),typeof n!="function"&&(n=null),(e.__e||(e.__e={}))[t]=o,o&&n||(i=yt[t]||(yt[t]=
+Hn(t)),(e.__a||(e.__a={}))[t]=wt,s=t!=(t=t.replace(lo,"$1")),(t=t.slice(2))[0]<"a"&&(t=t.toLowerCase()),o?e.addEventListener(
+t,i,s):e.removeEventListener(t,i,s));else{if(r=="http://www.w3.org/2000/svg")t=t.replace(/xlink(H|:h)/,"h").replace(/sName$/,
+"s");else if(t!="width"&&t!="height"&&t!="href"&&t!="list"&&t!="form"&&t!="tabIndex"&&t!="download"&&t!="rowSpan"&&t!="c\
+olSpan"&&t!="role"&&t!="popover"&&t in e)try{return void(e[t]=o??"")}catch{}if(typeof o=="function")return;o==null||o===
+!1&&t[4]!="-"?e.removeAttribute(t):e.setAttribute(t,t=="popover"&&o==1?"":o)}}function Hn(e){return function(t){var o=this.
+__e;if(o){if(o=o[e],t[Ie]==null)t[Ie]=wt++;else if(t[Ie]<this.__a[e])return;return o(k.event?k.event(t):t)}}}function Pt(e,t,o,n,r,s,i,c,l,u){
+var a,f,$,p,_,d,h,x,g,v,b,pe,Gt,Ce,V,Yt,j,z,F=t.type;if(t.constructor!==_e)return null;128&o.__u&&(l=32&o.__u,a=o.__c.__z)&&
+(t.__u|=l,f=s=[],a.nodeType==8?c=Ue(a,s):s.push(a),c=s[0]||c),(a=k.__b)&&a(t);e:if(typeof F=="function"){$=i.length;try{
+if(x=t.props,g=(a=F.prototype)&&a.render,v=(a=F.contextType)&&n[a.__c],b=a?v?v.props.value:a.__:n,(p=o.__c)?(t.__c=p,2&p.
+__g&&(p.__g|=1)):(g?t.__c=p=new F(x,b):(t.__c=p=new je(x,b),p.constructor=F,p.render=Bn),v&&v.sub(p),p.state||(p.state={}),
+p.__n=n,p.__g|=8,p.__h=[],p.__k=[]),g&&(p.__s||(p.__s=p.state),F.getDerivedStateFromProps&&(p.__s==p.state&&(p.__s=G({},
+p.__s)),G(p.__s,F.getDerivedStateFromProps(x,p.__s)))),_=p.props,d=p.state,p.__v=t,o.__c){if(x!==_&&g&&!F.getDerivedStateFromProps&&
+p.componentWillReceiveProps&&p.componentWillReceiveProps(x,b),t.__v==o.__v&&!(8&p.__g)||!(4&p.__g)&&p.shouldComponentUpdate&&
+p.shouldComponentUpdate(x,p.__s,b)===!1){t.__v!=o.__v&&(p.props=x,p.state=p.__s,p.__g&=-9),t.__e=o.__e,t.__k=o.__k,t.__k.
+some(function(C){C&&(C.__=t)}),Be.push.apply(p.__h,p.__k),p.__k=[],p.__h.length&&i.push(p),c=H(o);break e}p.componentWillUpdate&&
+p.componentWillUpdate(x,p.__s,b),g&&p.componentDidUpdate&&p.__h.push(function(){p.componentDidUpdate(_,d,h)})}else g&&!F.
+getDerivedStateFromProps&&p.componentWillMount&&p.componentWillMount(),g&&p.componentDidMount&&p.__h.push(p.componentDidMount);
+p.context=b,p.props=x,p.__P=e,p.__g&=-5,pe=k.__r,Gt=g?25:0;do p.__g&=-9,pe&&pe(t),a=p.render(p.props,p.state=p.__s,p.context);while(8&
+p.__g&&++Gt<25);g&&(Be.push.apply(p.__h,p.__k),p.__k=[]),p.state=p.__s,p.getChildContext&&(n=G({},n,p.getChildContext())),
+g&&o.__c&&p.getSnapshotBeforeUpdate&&(h=p.getSnapshotBeforeUpdate(_,d)),Ce=a&&a.type===qe&&a.key==null?a.props.children:
+a,x.__P&&(a=c,r=(e=x.__P).namespaceURI,l=s=null,o.props&&o.props.__P!=e&&(o.__k.some(function(C){C&&Tt(C,C)}),o.__k=null),
+c=o.__k?H(o,0):null),c=fo(e,Mt(Ce)?Ce:[Ce],t,o,n,r,s,i,c,l,u),x.__P&&(t.__e=null,c=a),t.__u&=-161,f&&f.some(K),p.__h.length&&
+i.push(p),1&p.__g&&(p.__g&=-4)}catch(C){if(i.length=$,t.__v=null,l||s)if(C&&C.then){if(t.__u|=128|l,s){for(~(j=s.indexOf(
+c||void 0))||(j=s.length);(z=s[j-1])&&z.nodeType==8;)j--;for(;j<s.length;j++)if(z=s[j])if(s[j]=null,V){if(z==Yt)break}else{
+if(z.nodeType!=8)break;z.data.startsWith("$s")&&(Yt=Ue(V=z))}}if(!V){for(;c&&c.nodeType==8&&c.nextSibling;)c=c.nextSibling;
+V=c}(a=Ue(V=t.__c.__z||(t.__c.__z=V)))?(t.__e=V,c=a):t.__e=c,c=c&&c.nextSibling}else s&&s.some(K);else t.__e=o.__e;t.__k||
+(t.__k=o.__k||[]),C&&C.then||_o(t),k.__e(C,t,o)}}else c=t.__e=Wn(o.__e,t,o,n,r,s,i,l,u,e);return(a=k.diffed)&&a(t),c}function Ue(e,t){
+if(e&&e.nodeType==8&&e.data.startsWith("$s"))for(var o=1;e=e.nextSibling;){if(e.nodeType==8){if(e.data.startsWith("$s"))
+o++;else if(e.data.startsWith("/$s")&&!--o)return e}t&&t.push(e)}}function _o(e){e&&(e.__c&&(e.__c.__g|=4),e.__k&&e.__k.
+some(_o))}function ho(e,t,o){for(var n=0;n<o.length;)At(o[n++],o[n++],o[n++]);k.__c&&k.__c(t,e),e.some(function(r){try{e=
+r.__h,r.__h=[],e.some(function(s){s.call(r)})}catch(s){k.__e(s,r.__v)}})}function Wn(e,t,o,n,r,s,i,c,l,u){var a,f,$,p,_,
+d,h,x,g=o.props||We,v=t.props,b=t.type;if(b=="svg"?r="http://www.w3.org/2000/svg":b=="math"?r="http://www.w3.org/1998/Ma\
+th/MathML":r||(r="http://www.w3.org/1999/xhtml"),s){for(a=0;a<s.length;a++)if((_=s[a])&&(b?_.localName==b:_.nodeType==3)){
+e=_,s[a]=null;break}}if(!e){if(x=u.ownerDocument||document,!b)return x.createTextNode(v);e=x.createElementNS(r,b,v.is?v:
+u),c&&(k.__m&&k.__m(t,s),c=!1),s=null}if(b){if(u=b=="template"&&e.content||e,s=b=="textarea"&&v.defaultValue!=null?null:
+s&&St.call(u.childNodes),!c&&s)for(g={},a=0;a<e.attributes.length;a++)g[(_=e.attributes[a]).name]=_.value;for(a in g)_=g[a],
+a=="dangerouslySetInnerHTML"?$=_:a=="children"||a in v||a=="value"&&"defaultValue"in v||a=="checked"&&"defaultChecked"in
+v||De(e,a,null,_,r);for(a in v)_=v[a],a=="children"?p=_:a=="dangerouslySetInnerHTML"?f=_:a=="value"?d=_:a=="checked"?h=_:
+c&&typeof _!="function"||g[a]===_||De(e,a,_,g[a],r);f?(c||$&&(f.__html==$.__html||f.__html==e.textContent)||(e.textContent=
+f.__html),t.__k=[]):($&&(e.textContent=""),(b=="foreignObject"||r=="http://www.w3.org/1998/Math/MathML"&&Dn.test(b))&&(r=
+"http://www.w3.org/1999/xhtml"),fo(u,Mt(p)?p:[p],t,o,n,r,s,i,s?s[0]:o.__k&&H(o,0),c,l),s&&s.some(K)),c&&b!="textarea"||(a=
+"value",b=="progress"&&d==null?e.removeAttribute(a):d==null||d===e[a]&&(b!="progress"||d)||De(e,a,d,g[a],r),a="checked",
+h!=null&&h!=e[a]&&De(e,a,h,g[a],r))}else g===v||c&&e.data==v||(e.data=v);return e}function At(e,t,o,n){try{typeof e=="fu\
+nction"?t?t.__x=e(t)||1:n&&(n=n.__c||n.__e)&&(t=n.__x)&&(n.__x=null,typeof t=="function"?t():e(null)):e.current=t}catch(r){
+k.__e(r,o)}}function Tt(e,t,o){var n,r,s,i;if(k.unmount&&k.unmount(e),!(n=e.ref)||n.current&&n.current!=e.__e||At(n,null,
+t,e),n=e.__c){if(n.componentWillUnmount)try{n.componentWillUnmount()}catch(c){k.__e(c,t)}n.__P=n.__n=null}if(n=e.__k)for(i=
+0;i<n.length;i++)n[i]&&Tt(n[i],t,typeof e.type!="function"||o&&!e.props.__P);!o&&(n=e.__c)&&(n=n.__z)&&(r=Ue(n,s=[]))&&(n==
+e.__e&&s.some(K),K(r),K(n)),o||K(e.__e),e.__e=e.__c=e.__=null}function Bn(e,t,o){return this.constructor(e,o)}function Ve(e,t){
+var o,n,r,s;k.__&&k.__(e,t),t.nodeType==9&&(t=t.documentElement),n=(o=e&&32&e.__u)?null:t.__k,t.__k=$e(qe,{children:[e]}),
+r=[],s=[],Pt(t,t.__k,n||We,We,t.namespaceURI,n?null:t.firstChild?St.call(t.childNodes):null,r,n?n.__e:t.firstChild,o,s),
+ho(r,t.__k,s),t.__k.props.children=null}k={__e:function(e,t,o,n){for(var r,s,i;t=t.__;)if((r=t.__c)&&!(1&r.__g)){r.__g|=4;try{if((i=(s=r.constructor)&&s.getDerivedStateFromError)&&
+r.setState(s.getDerivedStateFromError(e)),r.componentDidCatch&&(r.componentDidCatch(e,n||{}),i=1),i&&8&r.__g)return void(r.
+__g|=2)}catch(c){e=c}}throw He=0,e}},co=0,Fn=function(e){return e!=null&&e.constructor===_e},je.prototype.setState=function(e,t){
+var o=this.__s;o&&o!=this.state||(o=this.__s=G({},this.state)),typeof e=="function"&&(e=e(G({},o),this.props)),e&&(G(o,e),
+this.__v&&(t&&this.__k.push(t),so(this)))},je.prototype.forceUpdate=function(e){this.__v&&(this.__g|=4,e&&this.__h.push(
+e),so(this))},je.prototype.render=qe,U=[],He=0,ao=function(e,t){return e.__v.__b-t.__v.__b},Ie=Symbol(),lo=/(PointerCapture)$|Capture$/i,
+wt=0,yt={},Rn=0;var de,S,Et,go,Ct=Object.is,ge=0,Po=[],Lt=[],M=k,xo=M.__b,vo=M.__r,ko=M.diffed,bo=M.__c,yo=M.unmount,wo=M.__;function Ot(e,t){
+M.__h&&M.__h(S,e,ge||t),ge=0;var o=S.__H||(S.__H={__:[],__h:[]});return e>=o.__.length&&o.__.push({}),o.__[e]}function ee(e){
+return ge=1,qn(To,e)}function qn(e,t,o){var n=Ot(de++,2);if(n.t=e,!n.__c&&(n.__=[o?o(t):To(void 0,t),function(s){var i=(n.
+__N||n.__)[0],c=n.t(i,s);Ct(i,c)||(n.__N=[c,n.__[1]],n.__c.setState({}))}],n.__c=S,!S.__f)){S.__f=!0;var r=S.shouldComponentUpdate;
+S.shouldComponentUpdate=function(s,i,c){var l=this.__H;if(!l)return!0;var u=!1,a=this.props!=s;if(l.__.some(function($){
+$.__N&&(u=!0,Ct($.__[0],$.__N[0])||(a=!0))}),r){var f=r.call(this,s,i,c);return u?f||a:f}return!u||a}}return n.__}function W(e,t){var o=Ot(de++,4);!M.__s&&Ao(o.__H,t)&&(o.__P=!1,o.__=e,o.u=t,S.__h.push(o))}function Ft(e){return ge=5,R(
+function(){return{current:e}},[])}function R(e,t){var o=Ot(de++,7);return Ao(o.__H,t)&&(o.__=e(),o.__H=t),o.__}function Y(e,t){return ge=8,R(function(){return e},
+t)}function Vn(){var e;do{for(;e=Lt.shift();)try{he(e)}catch(o){M.__e(o,{__:(e=e.__P)&&e.__v})}for(;e=Po.shift();){var t=e.
+__H;if(e.__P&&t)try{t.__h.some(he),t.__h.some(Nt),t.__h=[]}catch(o){t.__h=[],M.__e(o,e.__v)}}}while(Lt.length)}M.__b=function(e){
+S=null,xo&&xo(e)},M.__=function(e,t){e&&t.__k&&t.__k.__m&&(e.__m=t.__k.__m),wo&&wo(e,t)},M.__r=function(e){vo&&vo(e),de=
+0;var t=(S=e.__c).__H;t&&(Et==S?S.__h=[]:(t.__h.some(he),t.__h.some(Nt),de=0),t.__h=[],t.__.some(function(o){o.__N&&(o.__=
+o.__N),o.u=o.__N=void 0})),Et=S},M.diffed=function(e){ko&&ko(e);var t=e.__c;t&&t.__H&&(t.__H.__h.length&&So(Po.push(t)),
+t.__H.__.some(function(o){o.u&&(o.__H=o.u)})),Et=S=null},M.__c=function(e,t){t.some(function(o){try{o.__h.some(he),o.__h=
+o.__h.filter(function(n){return!n.__||Nt(n)})}catch(n){o.__h=[function(){throw n}]}}),bo&&bo(e,t)},M.unmount=function(e){
+yo&&yo(e);var t,o,n=e.__c;n&&n.__H&&(n.__H.__.some(function(r){try{if(r.__P&&r.__c){if(o===void 0){for(o=e.__;o&&(!o.__c||
+!o.__c.__P);)o=o.__;o=o&&o.__c}r.__P=o,So(Lt.push(r))}else he(r)}catch(s){t=s}}),n.__H=void 0,t&&M.__e(t,n.__v))};var Mo=typeof requestAnimationFrame==
+"function";function zn(e){var t,o=function(){clearTimeout(n),Mo&&cancelAnimationFrame(t),setTimeout(e)},n=setTimeout(o,35);
+Mo&&(t=requestAnimationFrame(o))}function So(e){e!=1&&go==M.requestAnimationFrame||((go=M.requestAnimationFrame)||zn)(Vn)}
+function he(e){var t=S,o=e.__c;typeof o=="function"&&(e.__c=void 0,o()),S=t}function Nt(e){var t=S;e.__c=e.__(),S=t}function Ao(e,t){
+return!e||e.length!=t.length||t.some(function(o,n){return!Ct(o,e[n])})}function To(e,t){return typeof t=="function"?t(e):
+t}function Kn(e,t,o){return e==="dark"||e==="light"?e:(t?t==="false":o)?"dark":"light"}var Eo=()=>matchMedia("(prefers-col\
+or-scheme: dark)"),Rt=()=>Kn(document.documentElement.dataset.theme,document.body.dataset.jpThemeLight,Eo().matches);function Co(e){
+let[t,o]=[Eo(),()=>e(Rt())];t.addEventListener("change",o);let n=new MutationObserver(o);for(let r of[document.documentElement,
+document.body])n.observe(r,{attributes:!0,attributeFilter:["data-theme","data-jp-theme-light"]});return()=>{t.removeEventListener(
+"change",o),n.disconnect()}}var m=ro.bind(uo);function ze(e,t){if(t.moeregShown)return Ve(e,t);let o=[...t.childNodes];t.replaceChildren();try{Ve(e,
+t),t.moeregShown=!0}catch(n){throw t.replaceChildren(...o),n}}function Ke(e){Ve(null,e),e.moeregShown=!1}var xe=(e,t)=>o=>R(
+()=>m`<${t} ...${o} />`,[o.data,...e.map(n=>o.state[n])]),Gn=0,te=e=>R(()=>`${e}-${++Gn}`,[]);function Ge(){let[e,t]=ee(
+Rt);return W(()=>Co(t),[]),e}var oe=(e,t,o)=>(y(e,t,o)-t)/(o-t)*100;function Ye(e,t,o){let[n,r]=[oe(Math.min(0,e),t,o),oe(Math.max(0,e),t,o)];return{
+left:`${n}%`,width:`${r-n}%`}}function Lo(e){let[t,o]=[0,0],n=[];return e.forEach((r,s)=>{if(!r)return;let i=r<0?t+=r:o;
+r>0&&(o+=r),n.push({e:s,start:i,value:r})}),n}function No(e,t,[o,n]){let r=(i,c)=>`${(c/(e.length-1)*o).toFixed(1)} ${(n-
+i*n).toFixed(1)}`,s=e.map(()=>0);return Array.from({length:t},(i,c)=>{let l=e.map((f,$)=>s[$]+(f[c]??0)),[u,a]=[l.map(r),
+s.map(r).reverse()];return s=l,`M${[...u,...a].join("L")}Z`})}var ne=e=>[1,3,5].map(t=>parseInt(e.slice(t,t+2),16)),Je=(e,t,o)=>e.map((n,r)=>n+(t[r]-n)*o),Yn=e=>w(e.map(t=>t/255<=.04045?
+t/255/12.92:((t/255+.055)/1.055)**2.4).map((t,o)=>t*[.2126,.7152,.0722][o])),ve=e=>Yn(ne(e))>.22,Xe=e=>`rgb(${e.map(Math.
+round).join(" ")})`,Oo=e=>ve(e)?[16,18,22]:[244,241,234],Qe=["#16161d","#5b4a78","#c98b7d","#f6ecd4"].map(ne),Ze=["#2a6f\
+d1","#101216","#e8853a"].map(ne);function ke(e,t){let o=y(t,0,1)*(e.length-1),n=Math.min(Math.floor(o),e.length-2);return Je(
+e[n],e[n+1],o-n)}function B(e,t,o){if(t==="none")return o.map(()=>0);let n=e.read(e.displacement),r=Jn(e,t);return o.map((s,i)=>{let c=P(
+n,i,...o);if(!r)return c;let l=o.map(u=>u/r.every);return c+fe(e.read(r.values),l,[i])})}function Jn(e,t){let[o,n]=t.split(
+":");return o==="knockout"?e.knockouts[n].field:o==="snapshot"?e.snapshots[n].field:o==="step"?e.steps[n]:null}var et=(e,t)=>t.
+startsWith("snapshot:")?e.snapshots[t.slice(9)]:null,Fo=(e,t,o)=>{let n=B(e,t,o);return o.map((r,s)=>r+n[s])},re=(e,t,o)=>fe(
+e.read(e.images.moving),Fo(e,t,o));function tt(e,t,o,n){return e.labels?t==="fixed"?P(e.read(e.labels.fixed),...n):t==="\
+moving"?P(e.read(e.labels.moving),...n):Xt(e.read(e.labels.moving),Fo(e,o,n)):0}var Ro=(e,t)=>t?e.label_names[String(t)]??
+`label ${t}`:"";function be(e,t){let[o,n]=t.split(":");if(o==="none")return"no displacement";if(o==="knockout"){let{layer:r,
+expert:s}=e.knockouts[n];return`without ${e.layers.find(({name:i})=>i===r).experts[s]} in ${r}`}return o==="snapshot"?`t\
+raining step ${e.snapshots[n].step}`:o==="step"?`field after step ${Number(n)+1}`:"result"}function J(e,t,o=e.every){return t.map((n,r)=>{let s=Math.ceil(e.grid[r]/o);return y(Math.floor(n/(e.stride[r]*o)+.5),0,
+s-1)})}function Do(e){let t=Math.max(...e),o=e.map(r=>Math.exp(r-t)),n=w(o);return o.map(r=>r/n)}function E(e,t,o,n){let r=J(
+t,n),s=t.experts.map((a,f)=>P(e.read(t.logits),o,f,...r)),i=Do(s.map((a,f)=>t.left_out.includes(f)?-1/0:a)),c=Array.from(
+{length:t.k},(a,f)=>P(e.read(t.indices),o,f,...r)),l=t.experts.map(()=>0);c.forEach((a,f)=>l[a]=P(e.read(t.gates),o,f,...r));
+let u=-w(i.map(a=>a>0?a*Math.log(a):0));return{place:r,logits:s,probabilities:i,chosen:c,gates:l,entropy:u}}function q(e,t,o){
+if(!t.proposals)return null;let n=J(t,o),r=e.read(t.proposals);return e.axes.map((s,i)=>{let{gates:c}=E(e,t,Io(e,t)?i:0,
+o);return c.map((l,u)=>l?l*P(r,i,u,...n):0)})}var Io=(e,t)=>t.tracks.length===e.axes.length,ot=(e,t,o,n)=>n&&Io(e,t)?n[o]:
+null;function se(e,t,o,n){if(!t.attention||t.every!==1)return[];let{window:r}=t.attention,{place:s,chosen:i,gates:c}=E(e,
+t,o,n),l=e.read(t.attention.keys),u=e.read(t.attention.queries),a=l.shape[1],f=s.map((_,d)=>Math.floor(_/r[d])*r[d]),$=f.
+map((_,d)=>Math.min(_+r[d],t.grid[d])),p=Qt(f,$);return i.map((_,d)=>{let h=Array.from({length:a},(g,v)=>P(u,o,d,v,...s)),
+x=g=>w(h.map((v,b)=>v*P(l,o,b,...g)))/Math.sqrt(a);return{expert:_,gate:c[_],low:f,high:$,tokens:p,weights:Do(p.map(x))}})}
+var Dt=e=>e.proposals?"Direction":"Token of",D=(e,t)=>`${Dt(e).toLowerCase()} ${e.tracks[t]}`;function nt(e,t,o){let{tracks:n,
+experts:r}=e.layers[o];return{layer:o,track:Math.min(t.track,n.length-1),expert:Math.min(t.expert,r.length-1)}}var rt=e=>!!e.
+kernels[0];var It=(e,t,o)=>Ro(e,tt(e,"fixed",t.field,o));function jo(e,t,o,n,r){let s=o.map(($,p)=>`${e.axes[p]} ${$}`).join(", "),
+i=It(e,t,o),c=`Voxel ${s}${i?`, ${i}`:""}`;if(!r)return`${c}, displacement ${n.map(Ne).join(", ")} voxels.`;let l=e.layers[t.
+layer],u=ot(e,l,t.track,q(e,l,o)),a=r.chosen.map($=>{let p=u?` moves ${Ne(u[$])}`:"";return`${l.experts[$]} gate ${r.gates[$].
+toFixed(2)}${p}`}),f=u?`; together ${Ne(w(u))} voxels of this level.`:".";return`${c}. ${l.name}, ${D(l,t.track)}: ${a.join(
+"; ")}${f}`}var Uo=(e,{show:t,expert:o})=>({first:"First expert",gate:`Gate of ${e.experts[o]}`,entropy:"Entropy of the \
+router"})[t],Ho=(e,t)=>e.experts.map((o,n)=>`${o} ${Math.round(t[n]*100)} percent`).join(", "),X={dice:["Dice",3],endpoint_error:[
+"Error",2],folds:["Folds",4]},st=e=>Object.keys(X).filter(t=>t in e),Wo=e=>Math.max(2500,e.split(" ").length*330);var T=({title:e,kind:t,hidden:o=!1,children:n,...r})=>m`
+  <section class=${`moe-card ${t}`} aria-label=${e} hidden=${o} ...${r}>
+    <h3>${e}</h3>
+    ${n}
+  </section>
+`,N=({colour:e})=>m`<i class="moe-swatch" style=${{background:e}} />`;function ie({legend:e,options:t,value:o,onchange:n,
+compact:r=!1}){let s=te("moe-choice"),i=([c,l,u])=>m`
+    <label>
+      <input type="radio" name=${s} value=${c} checked=${c===o} onchange=${()=>n(c)} />
+      <span>${u&&m`<${N} colour=${u} />`}${l}</span>
+    </label>
+  `;return m`
+    <fieldset class=${r?"moe-choice moe-compact":"moe-choice"}>
+      <legend>${e}</legend>
+      ${t.map(i)}
+    </fieldset>
+  `}var Q=({onclick:e,disabled:t=!1,children:o})=>m`
+  <button type="button" class="moe-toggle" disabled=${t} onclick=${e}>${o}</button>
+`,ce=({pressed:e,onchange:t,hidden:o=!1,children:n})=>m`
+  <button
+    type="button"
+    class="moe-toggle"
+    hidden=${o}
+    aria-pressed=${String(!!e)}
+    onclick=${()=>t(!e)}
+  >
+    ${n}
+  </button>
+`;function I({label:e,text:t,min:o,max:n,value:r,oninput:s}){let i=te("moe-slider");return m`
+    <div class="moe-slider">
+      <label for=${i}>${e}</label>
+      <input
+        type="range"
+        id=${i}
+        min=${o}
+        max=${n}
+        step="1"
+        value=${r}
+        aria-valuetext=${t}
+        oninput=${c=>s(Number(c.currentTarget.value))}
+      />
+      <output for=${i}>${t}</output>
+    </div>
+  `}function Xn({walk:e,store:t,state:{step:o,playing:n}}){let r=e.steps.length-1,{sentence:s,quote:i}=e.steps[o],c=u=>t.set(
+{step:y(u,0,r)}),l=u=>{u&&t.state.step===r&&c(0),t.set({playing:u})};return m`
+    <div
+      class="moe moe-walk"
+      role="region"
+      aria-label=${`Step by step: ${e.title}`}
+      data-theme=${Ge()}
+      data-ready="true"
+      data-step=${o}
+    >
+      <header class="moe-head"><h2>${e.title}</h2></header>
+      <div class="moe-tools">
+        <${Q} disabled=${o===0} onclick=${()=>c(o-1)}>Back<//>
+        <${ce} pressed=${n} onchange=${l}>${n?"Pause":"Play"}<//>
+        <${Q} disabled=${o===r} onclick=${()=>c(o+1)}>Next<//>
+        <${I} label="Step" text=${`${o+1} of ${r+1}`} min="0" max=${r} value=${o} oninput=${c} />
+      </div>
+      <div class="moe-walk-body">
+        <ol class="moe-steps">
+          ${e.steps.map(({title:u},a)=>m`<${Qn} title=${u} i=${a} here=${a===o} onpick=${c} />`)}
+        </ol>
+        <div class="moe-card">
+          <p class="moe-sentence" role="status" aria-live="polite">${s}</p>
+          <${Zn} walk=${e} shown=${e.steps[o]} />
+          <figure class="moe-quote">
+            <pre><code>${i.code}</code></pre>
+            <figcaption>${`${i.function}, ${i.file}, line ${i.line}`}</figcaption>
+          </figure>
+        </div>
+      </div>
+    </div>
+  `}var Qn=({title:e,i:t,here:o,onpick:n})=>m`
+  <li>
+    <button
+      type="button"
+      data-here=${o?"":null}
+      aria-current=${o?"step":null}
+      onclick=${()=>n(t)}
+    >
+      <b>${t+1}</b>${e}
+    </button>
+  </li>
+`,Zn=({walk:e,shown:{bars:t,strip:o,total:n}})=>m`
+  <div class="moe-picture">
+    <${er} values=${o??[]} hidden=${!o} />
+    ${e.experts.map((r,s)=>m`<${or} key=${r} name=${r} colour=${e.colours[s]} e=${s} bars=${t} />`)}
+    <p class="moe-result" hidden=${!n}>${n??""}</p>
+  </div>
+`;function er({values:e,hidden:t}){let o=Math.max(...e.map(Math.abs),1e-6),n=r=>Xe(ke(Ze,.5+r/o/2));return m`
+    <div class="moe-features" aria-hidden="true" hidden=${t}>
+      ${e.map(r=>m`<i style=${{background:n(r)}} title=${A(r)} />`)}
+    </div>
+  `}var tr={values:[],low:0,high:1,digits:2,faint:[]};function or({name:e,colour:t,e:o,bars:n}){let{values:r,low:s,high:i,
+digits:c,faint:l}=n??tr,u=r[o]??null,a=u===null?"\u2013":s<0?A(u,c):L(u,c);return m`
+    <div
+      class=${l.includes(o)?"moe-row moe-dropped":"moe-row"}
+      data-expert=${e}
+      data-number=${u??""}
+      hidden=${!n}
+    >
+      <span><${N} colour=${t} />${e}</span>
+      <span class="moe-track">
+        <i style=${{...Ye(u??0,s,i),background:t}} />
+        <i class="moe-zero" style=${{left:`${oe(0,s,i)}%`}} hidden=${s>=0} />
+      </span>
+      <span class="moe-number">${a}</span>
+    </div>
+  `}function ye(e,t,o={}){let n=Re({step:0,playing:!1,...o}),r=()=>ze(m`<${Xn} walk=${t} store=${n} state=${n.state} />`,
+e),s=null;r();let i=n.subscribe(({step:c,playing:l},u)=>{if(u.has("playing")||u.has("step")&&l){if(clearTimeout(s),l&&c===
+t.steps.length-1)return n.set({playing:!1});let a=t.pace??Wo(t.steps[c].sentence);l&&(s=setTimeout(()=>n.set({step:c+1}),
+a))}r()});return{store:n,replace(c){t=c,n.set({playing:!1,step:y(n.state.step,0,t.steps.length-1)}),r()},destroy(){clearTimeout(
+s),i(),Ke(e)}}}var jt=[.1,.25,.5,.75,1,1.5,2,4,8],nr={k:{},without:{},temperature:1};function Bo({data:e,store:t,state:o}){let n=e.layers[o.
+layer],r=l=>t.set({...l,field:"result",busy:!0}),s=new Set(o.without[n.name]??[]),i=n.experts.length-s.size,c=Math.min(o.
+k[n.name]??n.k,i);return m`
+    <${T} title="Run again" kind="moe-again" hidden=${!o.live} data-busy=${String(!!o.busy)}>
+      <p class="moe-note">A change runs the network again on this pair.</p>
+      <${rr} layer=${n} out=${s} onchange=${l=>r({without:{...t.state.without,[n.name]:l}})} />
+      <${I}
+        label="Experts per voxel, k"
+        text=${`${c}`}
+        min="1"
+        max=${i}
+        value=${c}
+        oninput=${l=>r({k:{...t.state.k,[n.name]:l}})}
+      />
+      <${I}
+        label="Softmax temperature"
+        text=${`${o.temperature}`}
+        min="0"
+        max=${jt.length-1}
+        value=${Jt(jt,o.temperature)}
+        oninput=${l=>r({temperature:jt[l]})}
+      />
+      <${Q} onclick=${()=>r(nr)}>As trained<//>
+      <p class="moe-scores" role="status">${o.busy?"Running\u2026":sr(e)}</p>
+    <//>
+  `}function rr({layer:e,out:t,onchange:o}){let n=(s,i)=>{let c=new Set(t);i?c.delete(s):c.add(s),o([...c].sort())},r=(s,i)=>m`
+    <label key=${s}>
+      <input
+        type="checkbox"
+        value=${s}
+        checked=${!t.has(s)}
+        disabled=${!t.has(s)&&t.size===e.experts.length-1}
+        onchange=${c=>n(s,c.currentTarget.checked)}
+      />
+      <${N} colour=${e.colours[i]} />${s}
+    </label>
+  `;return m`
+    <fieldset class="moe-checks">
+      <legend>${`Experts in use, ${e.name}`}</legend>
+      ${e.experts.map(r)}
+    </fieldset>
+  `}function sr(e){let t=e.trained??e.metrics,o=(n,r)=>L(n[r],X[r][1]);return st(e.metrics).map(n=>`${X[n][0]} ${o(e.metrics,
+n)} (as trained ${o(t,n)})`).join(", ")}function it(e,t){let[o,n]=e.axes.map((r,s)=>s).filter(r=>r!==t);return{normal:t,row:o,column:n}}var ae=(e,t)=>e.axes.length===
+2?-1:t.plane,ir={z:"axial",y:"coronal",x:"sagittal"},Ut=(e,t)=>ir[e.axes[t]],le=(e,t)=>[e.shape[t.row],e.shape[t.column]],
+we=(e,t,o,n)=>`${n*e.spacing[t.column]} / ${o*e.spacing[t.row]}`;function O({row:e,column:t},o,n,r){let s=[...o];return s[e]=
+n,s[t]=r,s}var qo=(e,t,o,n)=>`M-0.5 ${e}H${t-1.5}M${t+1.5} ${e}H${n-.5}M${t} -0.5V${e-1.5}M${t} ${e+1.5}V${o-.5}`;function Vo(e,t,o,n){
+let[r,s]=le(e,n),i=Math.max(2,Math.round(Math.max(r,s)/16)),c=(u,a)=>{let f=B(e,t,O(n,o,u,a));return`${(a+f[n.column]).toFixed(
+2)} ${(u+f[n.row]).toFixed(2)}`},l="";for(let u=0;u<r;u+=i)for(let a=0;a<s;a++)l+=(a?"L":"M")+c(u,a);for(let u=0;u<s;u+=
+i)for(let a=0;a<r;a++)l+=(a?"L":"M")+c(a,u);return l}function zo(e,t,o,n){let[r,s]=le(e,n),i=Math.max(2,Math.round(Math.
+max(r,s)/18)),c="";for(let l=i>>1;l<r;l+=i)for(let u=i>>1;u<s;u+=i){let a=B(e,t,O(n,o,l,u));Math.hypot(a[n.column],a[n.row])>
+.2&&(c+=ct(u,l,u+a[n.column],l+a[n.row],.9))}return c}function ct(e,t,o,n,r){let s=Math.hypot(o-e,n-t),i=s&&Math.min(r,s*
+.6)/s,[c,l]=[(o-e)*i,(n-t)*i],u=(f,$)=>`${f.toFixed(2)} ${$.toFixed(2)}`,a=[u(o-c-l*.5,n-l+c*.5),u(o-c+l*.5,n-l-c*.5)];return`\
+M${u(e,t)}L${u(o,n)}M${a[0]}L${u(o,n)}L${a[1]}`}function Ko(e,t,o,n,r){let[s,i]=le(e,r),c=(u,a)=>tt(e,t,o,O(r,n,u,a)),l="";
+for(let u=0;u<s;u++)for(let a=0;a<i;a++){let f=c(u,a);a+1<i&&c(u,a+1)!==f&&(l+=`M${a+.5} ${u-.5}v1`),u+1<s&&c(u+1,a)!==f&&
+(l+=`M${a-.5} ${u+.5}h1`)}return l}var Me=(e,t)=>{let{low:o,high:n}=e.images.window,r=y((t-o)/(n-o),0,1)*255;return[r,r,r]};function Se(e,t,o){let n=(c,l)=>P(
+e.read(e.images[c]),...l),r=e.images.window.high-e.images.window.low,s=Math.max(2,Math.round(Math.max(...e.shape)/6));return{
+fixed:c=>Me(e,n("fixed",c)),moving:c=>Me(e,n("moving",c)),warped:c=>Me(e,re(e,o,c)),checkerboard:c=>w(c.map(l=>Math.floor(
+l/s)))%2?Je(Me(e,re(e,o,c)),[255,214,150],.12):Me(e,n("fixed",c)),difference:c=>ke(Ze,.5+(re(e,o,c)-n("fixed",c))/r)}[t]}
+function Go(e,t,o,{show:n,expert:r,field:s}){if(n==="first")return cr(e,t,o,et(e,s)?.layers[t.name]);if(n==="gate"){let[
+c,l]=Ht(t,r);return u=>Je(c,l,E(e,t,o,u).gates[r])}let i=Math.log(t.experts.length);return c=>ke(Qe,E(e,t,o,c).entropy/i)}
+function cr(e,t,o,n){let r=t.colours.map(ne);if(n){let i=e.read(n.first);return c=>r[P(i,o,...J(t,c,n.every))]}let s=e.read(
+t.indices);return i=>r[P(s,o,0,...J(t,i))]}var Ht=(e,t)=>[Oo(e.colours[t]),ne(e.colours[t])];function Yo(e,t,o,n,r){return at(
+e,t,(s,i)=>r(O(o,n,s,i)))}function at(e,t,o){let n=new Uint8ClampedArray(e*t*4);for(let r=0,s=0;r<e;r++)for(let i=0;i<t;i++,
+s+=4){let c=o(r,i);c&&([n[s],n[s+1],n[s+2],n[s+3]]=[c[0],c[1],c[2],255])}return n}var ar={ArrowUp:["row",-1],ArrowDown:["row",1],ArrowLeft:["column",-1],ArrowRight:["column",1],PageUp:["normal",1],PageDown:[
+"normal",-1],Home:["home",0]};function Jo(e,{shift:t}){return o=>{let[n,r]=ar[o.key]??[];!n||e(n,r*(o.shiftKey?t:1))===!1||
+(o.preventDefault(),o.stopPropagation())}}function Xo(e,t){return[(t.clientY-e.top)/e.height,(t.clientX-e.left)/e.width]}function Qo({ondrag:e,onpress:t,onhover:o,
+onleave:n}){return{onpointerdown:r=>{r.button||(r.currentTarget.setPointerCapture(r.pointerId),t?.(r))},onpointermove:r=>{
+r.currentTarget.hasPointerCapture(r.pointerId)?e(r):r.pointerType==="mouse"&&o?.(r)},onpointerleave:r=>n?.(r)}}function Pe({rows:e,columns:t,pixels:o,given:n}){let r=Ft();return W(()=>{r.current.getContext("2d").putImageData(new ImageData(
+o(),t,e),0,0)},[e,t,...n]),m`<canvas ref=${r} width=${t} height=${e} aria-hidden="true" />`}var ue=({box:e,kind:t=null,children:o})=>m`
+  <svg class=${t} viewBox=${e} preserveAspectRatio="none" aria-hidden="true">${o}</svg>
+`,Wt=(e,t)=>ve(t)?e:`${e} moe-light-under`,Ae=({box:e,colour:t,...o})=>m`
+  <rect class=${Wt("moe-kernel-under",t)} ...${e} />
+  <rect class="moe-kernel" ...${e} stroke=${t} ...${o} />
+`,lt=e=>.55+.45*e;function Te({data:e,store:t,state:o,name:n,normal:r,paint:s,overlay:i,extra:c,label:l}){let u=R(()=>it(e,r),[e,r]),[a,f]=le(
+e,u),$=o.voxel[r],p=R(()=>i(u,o.voxel),[i,u,$]),_=`-0.5 -0.5 ${f} ${a}`,d=()=>Yo(a,f,u,o.voxel,s);return m`
+    <div
+      class="moe-plane"
+      data-plane=${n}
+      style=${{aspectRatio:we(e,u,a,f)}}
+      ...${pr(e,t,u)}
+      ...${l&&{tabindex:0,role:"application","aria-roledescription":"slice","aria-label":l}}
+      onkeydown=${l&&Jo((h,x)=>mr(e,t,u[h],x),{shift:5})}
+    >
+      <${Pe} rows=${a} columns=${f} pixels=${d} given=${[u,$,s]} />
+      <${ue} box=${_}>${p}<//>
+      <${ue} box=${_} kind="moe-cursor">
+        <${lr} state=${o} axes=${u} rows=${a} columns=${f} />
+        ${c?.(u)}
+        ${o.hover&&m`<${ur} voxel=${o.hover} axes=${u} />`}
+      <//>
+    </div>
+  `}function lr({state:e,axes:t,rows:o,columns:n}){let r=qo(e.voxel[t.row],e.voxel[t.column],o,n);return m`<path class="moe-cross-under" d=${r} /><path class="moe-cross" d=${r} />`}
+var ur=({voxel:e,axes:t})=>m`
+  <rect class="moe-hover" x=${e[t.column]-.5} y=${e[t.row]-.5} width="1" height="1" />
+`;function pr(e,t,o){return R(()=>{let[n,r]=le(e,o),s=c=>{let[l,u]=Xo(c.currentTarget.getBoundingClientRect(),c),[a,f]=[
+y(Math.floor(l*n),0,n-1),y(Math.floor(u*r),0,r-1)];return O(o,t.state.voxel,a,f)},i=c=>ut(t,s(c));return Qo({onpress:i,ondrag:i,
+onhover:c=>t.set({hover:s(c)}),onleave:()=>t.set({hover:null})})},[e,t,o])}var ut=(e,t)=>e.set({voxel:t,hover:null});function mr(e,t,o,n){
+if(!(o>=0))return!1;let r=[...t.state.voxel];r[o]=y(r[o]+n,0,e.shape[o]-1),ut(t,r)}var pt=({caption:e,onenlarge:t,...o})=>m`
+  <div class="moe-small">
+    <${Te} ...${o} />
+    <button type="button" class="moe-caption" aria-label=${`Enlarge ${e}`} onclick=${t}>
+      ${e}
+    </button>
+  </div>
+`;var Bt=(e,t)=>t.map((o,n)=>o*e.every*e.stride[n]);function Zo(e,t,o,n,r){let{place:s,chosen:i,gates:c}=E(e,t,o,n),l=Bt(t,
+s);return[...i].reverse().filter(u=>t.kernels[u]).map(u=>{let a=t.kernels[u],[f,$]=[a*t.stride[r.column],a*t.stride[r.row]],
+[p,_]=[l[r.column]-f/2,l[r.row]-$/2];return{expert:u,extent:a,gate:c[u],box:{x:p,y:_,width:f,height:$}}})}function en(e,t,o,n,r){
+let[s]=se(e,t,o,n);if(!s)return null;let{low:i,high:c,expert:l}=s,u=$=>(i[$]-.5)*t.stride[$],a=$=>(c[$]-i[$])*t.stride[$],
+f={x:u(r.column),y:u(r.row),width:a(r.column),height:a(r.row)};return{expert:l,box:f}}function tn(e,t,o,n,r){let s=q(e,t,
+o);if(!s)return null;let i=t.experts.map((p,_)=>[_,s[n.column][_],s[n.row][_]]).filter(([,p,_])=>Math.hypot(p,_)>.001),c=[
+w(i.map(([,p])=>p)),w(i.map(([,,p])=>p))],l=Math.max(Math.hypot(...c),...i.map(([,p,_])=>Math.hypot(p,_)),1e-6),u=[.1,.2,
+.5,1,2,5,10,20].findLast(p=>l*p<r*.9)??.1,[a,f]=[0,0],$=i.map(([p,_,d])=>{let h=ct(a*u,f*u,(a+_)*u,(f+d)*u,.45);return[a,
+f]=[a+_,f+d],{expert:p,d:h}});return{sum:ct(0,0,c[0]*u,c[1]*u,.5),links:$,scale:u}}var mt=({data:e,which:t,field:o,voxel:n,axes:r,kind:s})=>m`
+  <path class=${`moe-outline moe-outline-${s}`} d=${Ko(e,t,o,n,r)} data-labels=${t} />
+`,on=({data:e,field:t,voxel:o,axes:n})=>m`
+  <path class="moe-grid" d=${Vo(e,t,o,n)} />
+`;function nn({data:e,field:t,voxel:o,axes:n}){let r=zo(e,t,o,n);return m`<path class="moe-arrows-under" d=${r} /><path class="moe-arrows" d=${r} />`}
+function rn({data:e,layer:t,track:o,voxel:n,axes:r}){if(t.attention){let s=en(e,t,o,n,r);return s&&m`<${Ae} box=${s.box} colour=${t.
+colours[s.expert]} data-window="true" />`}return Zo(e,t,o,n,r).map(({expert:s,extent:i,gate:c,box:l})=>m`
+      <${Ae}
+        box=${l}
+        colour=${t.colours[s]}
+        data-expert=${t.experts[s]}
+        data-extent=${i}
+        stroke-opacity=${lt(c)}
+      />
+    `)}var cn=[["fixed","Fixed"],["moving","Moving"],["warped","Warped"],["checkerboard","Checker"],["difference","Difference"]],
+sn=[["fixed","dashed"],["warped","solid"]],an={fixed:[["fixed","solid"]],moving:[["moving","solid"]],warped:sn,checkerboard:[
+["fixed","solid"]],difference:sn};function ln({data:e,store:t,state:o}){let{image:n,field:r,labels:s,grid:i,arrows:c}=o,
+l=ae(e,o),[u,a]=[fr(e,n,r),$r(e,{image:n,field:r,labels:s,grid:i,arrows:c})],$={data:e,store:t,state:o,paint:u,overlay:a,
+extra:p=>_r(e,o,p)};return m`
+    <${T} title="Images" kind="moe-images">
+      <div class="moe-tools">
+        <${ie} legend="Image" options=${cn} value=${n} onchange=${p=>t.set({image:p})} />
+      </div>
+      <div class="moe-stage">
+        <${Te} name="image" normal=${l} label=${hr(e,n,l)} ...${$} />
+      </div>
+      ${l>=0&&m`<${xr} data=${e} store=${t} state=${o} />`}
+      <div class="moe-strip">${dr(e,l).map((p,_)=>gr(p,_,$))}</div>
+      <div class="moe-tools"><${vr} data=${e} store=${t} state=${o} /></div>
+      <label class="moe-field">Field<${kr} data=${e} store=${t} field=${r} /></label>
+      <p class="moe-note">${s&&an[n].length===2?"Outlines: warped solid, fixed dashed.":""}</p>
+    <//>
+  `}var fr=(e,t,o)=>Y(Se(e,t,o),[e,t,o]);function $r(e,{image:t,field:o,labels:n,grid:r,arrows:s}){return Y((c,l)=>{let u={
+data:e,field:o,voxel:l,axes:c};return[...(n&&e.labels?an[t]:[]).map(([f,$])=>m`<${mt} which=${f} kind=${$} ...${u} />`),
+r&&m`<${on} ...${u} />`,s&&m`<${nn} ...${u} />`]},[e,t,o,n,r,s])}function _r(e,t,o){let n=e.layers[t.layer];return!t.kernels||
+!n?null:m`<${rn} data=${e} layer=${n} track=${t.track} voxel=${Fe(t)} axes=${o} />`}function hr(e,t,o){let[,n]=cn.find(([
+i])=>i===t),[r,s]=o<0?["the image","."]:[`${Ut(e,o)} plane`,", Page Up and Page Down change the slice."];return`${n} ima\
+ge, ${r}. Arrow keys move the voxel${s}`}var dr=(e,t)=>t<0?[]:e.axes.map((o,n)=>n).filter(o=>o!==t);function gr(e,t,o){let{
+data:n,store:r,state:s}=o;return m`<${pt}
+    name=${`image-${t}`}
+    normal=${e}
+    caption=${`${Ut(n,e)} \xB7 ${n.axes[e]} ${s.voxel[e]}`}
+    onenlarge=${()=>r.set({plane:e})}
+    ...${o}
+  />`}function xr({data:e,store:t,state:{plane:o,voxel:n}}){let r=s=>ut(t,t.state.voxel.map((i,c)=>c===t.state.plane?s:i));
+return m`<${I}
+    label=${`${e.axes[o]} slice`}
+    text=${`${n[o]}`}
+    min="0"
+    max=${e.shape[o]-1}
+    value=${n[o]}
+    oninput=${r}
+  />`}function vr({data:e,store:t,state:o}){let n=e.layers[o.layer]?.attention?"Window":"Kernels",r={grid:"Grid",arrows:"\
+Arrows",labels:e.labels&&"Outlines",kernels:n};return Object.entries(r).map(([s,i])=>i&&m`<${ce}
+        key=${s}
+        pressed=${o[s]}
+        hidden=${s==="kernels"&&!e.layers.length}
+        onchange=${c=>t.set({[s]:c})}
+      >
+        ${i}
+      <//>`)}function kr({data:e,store:t,field:o}){let n=["result","none",...e.steps.map((s,i)=>`step:${i}`)],r=n.includes(
+o);return m`
+    <select
+      class="moe-select"
+      aria-label="Field that is applied"
+      value=${r?o:"other"}
+      onchange=${s=>t.set({field:s.currentTarget.value})}
+    >
+      ${n.map(s=>m`
+          <option value=${s}>${s==="none"?"before (no displacement)":be(e,s)}</option>
+        `)}
+      <option value="other" hidden>${r?"":be(e,o)}</option>
+    </select>
+  `}var ft=({value:e,low:t,high:o,colour:n})=>m`
+  <span class="moe-bar" aria-hidden="true">
+    ${t<0&&m`<i class="moe-zero" style=${{left:`${oe(0,t,o)}%`}} />`}
+    <i style=${{...Ye(e,t,o),background:n}} />
+  </span>
+`,$t=({layer:e,pieces:t})=>t.map(([o,n,r])=>{let s=ve(e.colours[o])?"moe-dark-text":"moe-light-text",i={width:`${n*100}%`,
+background:e.colours[o]};return m`<i class=${s} style=${i} title=${`${e.experts[o]} ${me(n)}`}>
+      ${n>.14?r:""}
+    </i>`});function pn({data:e,store:t,state:o}){let n=e.layers[o.layer],r=e.knockouts.map((l,u)=>({...l,i:u})).filter(l=>l.layer===
+n.name),s=st(e.metrics),i=Math.max(...r.map(({change:l})=>l),1e-6),c={name:te("moe-knockout"),store:t,shown:s,now:o.field};
+return m`
+    <${T} title="Knock-out" kind="moe-knockout" hidden=${!r.length}>
+      <p class="moe-note">The network was run again without one expert of this layer.</p>
+      <div class="moe-scroll">
+        <table class="moe-route">
+          <caption>${n.name}</caption>
+          <thead>
+            <tr>
+              ${["Left out","Field changes",...s.map(l=>X[l][0])].map(l=>m`<th scope="col">${l}</th>`)}
+            </tr>
+          </thead>
+          <tbody>
+            <${un} key="result" field="result" metrics=${e.metrics} label="none" ...${c} />
+            ${r.map(({i:l,expert:u,change:a,metrics:f})=>m`<${un}
+                key=${l}
+                field=${`knockout:${l}`}
+                metrics=${f}
+                label=${n.experts[u]}
+                colour=${n.colours[u]}
+                change=${{value:a,low:0,high:i}}
+                ...${c}
+              />`)}
+          </tbody>
+        </table>
+      </div>
+    <//>
+  `}function un({name:e,store:t,shown:o,now:n,field:r,metrics:s,label:i,colour:c,change:l}){let u=te("moe-without");return m`
+    <tr data-field=${r}>
+      <th scope="row">
+        <input
+          type="radio"
+          name=${e}
+          id=${u}
+          value=${r}
+          checked=${r===n}
+          onchange=${()=>t.set({field:r})}
+        />
+        <label for=${u}>${c&&m`<${N} colour=${c} />`}${i}</label>
+      </th>
+      <td data-number=${l?.value}>
+        ${l&&m`${L(l.value)}<${ft} ...${l} colour=${c} />`}
+      </td>
+      ${o.map(a=>m`<td data-number=${s[a]}>${L(s[a],X[a][1])}</td>`)}
+    </tr>
+  `}function mn({data:e,store:t,state:o}){let n=et(e,o.field),r=n?` at training step ${n.step}`:"";return m`
+    <${T} title="Load" kind="moe-load">
+      <p class="moe-note">${`Share of assignments each expert got${r}.`}</p>
+      <div class="moe-groups">
+        ${e.layers.map((s,i)=>m`
+            <div class="moe-loads" role="group" aria-label=${s.name}>
+              <h4>${s.name}</h4>
+              ${s.tracks.map((c,l)=>m`<${br}
+                  layer=${s}
+                  name=${c}
+                  load=${n?.layers[s.name]?.load[l]??s.load[l]}
+                  pressed=${i===o.layer&&l===o.track}
+                  onpick=${()=>t.set({...nt(e,t.state,i),track:l})}
+                />`)}
+            </div>
+          `)}
+      </div>
+    <//>
+  `}function br({layer:e,name:t,load:o,pressed:n,onpick:r}){let s=o.map((i,c)=>[c,i,e.experts[c].replace(/^head /,"")]);
+return m`
+    <button
+      type="button"
+      class="moe-sum"
+      data-load=${`${e.name}/${t}`}
+      aria-pressed=${String(n)}
+      aria-label=${`${e.name} ${t}: ${Ho(e,o)}`}
+      onclick=${r}
+    >
+      <b>${t}</b>
+      <span class="moe-track moe-stack" aria-hidden="true"><${$t} layer=${e} pieces=${s} /></span>
+    </button>
+  `}var yr=2;function $n({data:e,store:t,state:o}){let n=e.layers[o.layer],r={data:e,store:t,state:o,normal:ae(e,o),overlay:Mr(
+e,o.labels)},s=n.tracks.map((i,c)=>c).filter(i=>i!==o.track);return m`
+    <${T} title="Routing" kind="moe-routing">
+      <div class="moe-tools">
+        <${Sr} data=${e} store=${t} layer=${o.layer} />
+        <div class="moe-slot"><${Pr} store=${t} state=${o} layer=${n} /></div>
+      </div>
+      <div class="moe-stage">
+        <${fn} view=${Te} track=${o.track} name="map" label=${wr(n,o)} ...${r} />
+      </div>
+      <div class="moe-tools">
+        <${Tr} store=${t} state=${o} layer=${n} />
+        <p class="moe-scale"><${Er} layer=${n} state=${o} /></p>
+      </div>
+      <div class="moe-tools">
+        <div class="moe-slot"><${Ar} store=${t} state=${o} layer=${n} /></div>
+      </div>
+      <div class="moe-strip">${s.slice(0,yr).map((i,c)=>m`<${fn}
+          view=${pt}
+          track=${i}
+          name=${`map-${c}`}
+          caption=${D(n,i)}
+          onenlarge=${()=>t.set({track:i})}
+          ...${r}
+        />`)}</div>
+      <p class="moe-note">${Cr(n)}</p>
+    <//>
+  `}var wr=(e,t)=>`${Uo(e,t)}, ${e.name}, ${D(e,t.track)}. Arrow keys move the voxel.`;function fn({view:e,track:t,...o}){
+let{data:n,state:r}=o,{layer:s,show:i,expert:c,field:l}=r,u=Go(n,n.layers[s],t,r),a=Y(u,[n,s,t,i,c,l]);return m`<${e} paint=${a} ...${o} />`}
+function Mr(e,t){return Y((n,r)=>t&&e.labels?m`<${mt} data=${e} which="fixed" kind="map" field="result" voxel=${r} axes=${n} />`:
+null,[e,t])}var Sr=({data:e,store:t,layer:o})=>m`
+  <select
+    class="moe-select"
+    aria-label="Routed layer"
+    value=${o}
+    onchange=${n=>t.set(nt(e,t.state,Number(n.currentTarget.value)))}
+  >
+    ${e.layers.map(({name:n},r)=>m`<option value=${r}>${n}</option>`)}
+  </select>
+`,Pr=({store:e,state:t,layer:o})=>m`<${ie}
+  legend=${Dt(o)}
+  options=${o.tracks.map((n,r)=>[r,n])}
+  value=${t.track}
+  onchange=${n=>e.set({track:n})}
+  compact
+/>`,Ar=({store:e,state:t,layer:o})=>m`<${ie}
+  legend=${rt(o)?"Expert (kernel)":"Expert (head)"}
+  options=${o.experts.map((n,r)=>[r,n.replace(/^head /,""),o.colours[r]])}
+  value=${t.expert}
+  onchange=${n=>e.set({expert:n,show:"gate"})}
+  compact
+/>`,Tr=({store:e,state:t,layer:o})=>m`<${ie}
+  legend="Map"
+  options=${[["first","First expert"],["gate",`Gate of ${o.experts[t.expert]}`],["entropy","Entropy"]]}
+  value=${t.show}
+  onchange=${n=>e.set({show:n})}
+/>`;function Er({layer:e,state:{show:t,expert:o}}){if(t==="first")return null;let[n,r]=t==="gate"?[Ht(e,o),"1"]:[Qe,`${L(
+Math.log(e.experts.length))} nats`],s=`linear-gradient(90deg, ${n.map(Xe).join(", ")})`;return m`0<i class="moe-ramp" style=${{
+background:s}} />${r}`}var Cr=e=>(e.every>1?`Every ${Oe(e.every-1)} voxel of this layer is stored. `:"")+`Grid ${e.grid.
+join("\u2009\xD7\u2009")}, one voxel of it is ${e.stride[0]} of the image. ${e.k} of ${e.experts.length} experts are cho\
+sen.`;var Lr=700,[qt,Vt]=[300,80];function _n({data:e,store:t,state:o}){let n=e.snapshots.length-1,[r,s]=Nr(t,n),i=e.layers[o.
+layer],c=zt(o,n),{step:l,metrics:u}=e.snapshots[c],a=e.snapshots.map(({layers:$})=>$[i.name]?.load[o.track]??[]),f="dice"in
+u?` Dice at step ${l}: ${L(u.dice,3)}.`:"";return m`
+    <${T} title="Training" kind="moe-training">
+      <p class="moe-note">${`Load of ${i.name}, ${D(i,o.track)}, while it was trained.${f}`}</p>
+      <svg class="moe-chart" viewBox=${`0 0 ${qt} ${Vt}`} preserveAspectRatio="none" aria-hidden="true">
+        ${No(a,i.experts.length,[qt,Vt]).map(($,p)=>m`<path class="moe-area" d=${$} style=${{fill:i.colours[p]}} />`)}
+        <path class="moe-marker" d=${`M${c/n*qt} 0V${Vt}`} />
+      </svg>
+      <${I}
+        label="Training step"
+        text=${`step ${l}`}
+        min="0"
+        max=${n}
+        value=${c}
+        oninput=${$=>t.set({field:`snapshot:${$}`})}
+      />
+      <div class="moe-tools">
+        <${ce} pressed=${r} onchange=${s}>${r?"Pause":"Play"}<//>
+        <${Q} onclick=${()=>t.set({field:"result"})}>Result<//>
+      </div>
+    <//>
+  `}var zt=(e,t)=>e.field.startsWith("snapshot:")?Number(e.field.slice(9)):t;function Nr(e,t){let[o,n]=ee(!1);return W(()=>{
+if(!o)return;let s=setInterval(()=>{let i=zt(e.state,t)+1;i>t?n(!1):e.set({field:`snapshot:${i}`})},Lr);return()=>clearInterval(
+s)},[o]),[o,s=>{s&&zt(e.state,t)===t&&e.set({field:"snapshot:0"}),n(s)}]}function dn({data:e,layer:t,state:o,voxel:n}){let r=it(e,ae(e,o)),s=E(e,t,o.track,n),i={data:e,layer:t,state:o,voxel:n,axes:r,
+decision:s};if(!t.attention)return rt(t)&&m`<${Or} ...${i} />`;let c=Ir(t,o.track);return se(e,t,o.track,n).map(l=>m`<${jr} source=${c} head=${l} ...${i} />`)}
+var hn=4;function Or(e){let{data:t,layer:o,voxel:n,axes:r,decision:s}=e,i=Math.max(...o.kernels.map(a=>a??1))/2+.75,c=tn(
+t,o,n,r,i),l=c?.scale??1,u=l===1?"arrows at true size":`arrows \xD7${l}`;return m`
+    <figure class="moe-lens">
+      <div style=${{aspectRatio:we(t,r,1,1)}}>
+        <${Fr} reach=${i} ...${e} />
+        <${ue} box=${`${-i} ${-i} ${2*i} ${2*i}`}>
+          ${o.kernels.map((a,f)=>m`<${Rr} layer=${o} e=${f} decision=${s} />`)}
+          ${c&&m`<${Dr} layer=${o} chain=${c} />`}
+        <//>
+      </div>
+      <figcaption>${`Kernels at true size, one square is one voxel of the level; ${u}`}</figcaption>
+    </figure>
+  `}function Fr({data:e,layer:t,state:o,voxel:n,axes:r,decision:s,reach:i}){let c=Math.round(2*i*hn),l=Bt(t,s.place),u=()=>{
+let _=Se(e,o.image,o.field),d=(h,x)=>Math.round(l[h]+((x+.5)/hn-i)*t.stride[h]);return at(c,c,(h,x)=>{let[g,v]=[d(r.row,
+h),d(r.column,x)];return g>=0&&v>=0&&g<e.shape[r.row]&&v<e.shape[r.column]?_(O(r,n,g,v)).map(pe=>pe*.8):null})},{image:a,
+field:f,plane:$}=o,p=[e,t,a,f,$,n.join(",")];return m`<${Pe} rows=${c} columns=${c} pixels=${u} given=${p} />`}function Rr({
+layer:e,e:t,decision:{chosen:o,gates:n}}){let[r,s]=[e.kernels[t],e.colours[t]],i={x:-r/2,y:-r/2,width:r,height:r};return o.
+includes(t)?m`<${Ae} box=${i} colour=${s} stroke-opacity=${lt(n[t])} />`:m`<rect class="moe-kernel moe-kernel-off" ...${i} stroke=${s} stroke-opacity="0.8" />`}
+var Dr=({layer:e,chain:t})=>m`
+  <path class="moe-chain-sum" d=${t.sum} />
+  ${t.links.map(({expert:o,d:n})=>m`
+      <path class=${Wt("moe-chain-under",e.colours[o])} d=${n} />
+      <path class="moe-chain" d=${n} stroke=${e.colours[o]} data-expert=${e.experts[o]} />
+    `)}
+`;function Ir(e,t){let o=e.tracks[t].includes("moving")?"moving":"fixed";return e.attention.cross?{moving:"fixed",fixed:"\
+moving"}[o]:o}function jr({source:e,head:t,...o}){let{data:n,layer:r,axes:s,decision:i}=o,{expert:c,gate:l,low:u,high:a,
+weights:f}=t,[$,p]=[s.row,s.column].map(x=>a[x]-u[x]),_=Math.max(...f),d=Ur(t,s,i.place),h=w(d.map(([,x])=>x));return m`
+    <figure class="moe-lens moe-attention" data-head=${r.experts[c]} data-source=${e}>
+      <div style=${{aspectRatio:we(n,s,$,p)}}>
+        <${Hr} source=${e} low=${u} high=${a} ...${o} />
+        <${ue} box=${`0 0 ${p} ${$}`}>
+          ${d.map(([x,g])=>m`<circle
+              class="moe-disc"
+              cx=${x[s.column]-u[s.column]+.5}
+              cy=${x[s.row]-u[s.row]+.5}
+              r=${.46*Math.sqrt(g/_)}
+              fill=${r.colours[c]}
+              data-token=${x.join(",")}
+              data-weight=${g}
+            />`)}
+          <rect
+            class="moe-token"
+            x=${i.place[s.column]-u[s.column]}
+            y=${i.place[s.row]-u[s.row]}
+            width="1"
+            height="1"
+          />
+        <//>
+      </div>
+      <figcaption>
+        <${N} colour=${r.colours[c]} />
+        ${` ${r.experts[c]}, gate ${l.toFixed(2)}, looks at the ${e} image: `}
+        ${`${me(h)} in this slice, at most ${me(_)} on one token`}
+      </figcaption>
+    </figure>
+  `}var Ur=({tokens:e,weights:t},{normal:o},n)=>e.map((r,s)=>[r,t[s]]).filter(([r])=>o<0||r[o]===n[o]);function Hr({data:e,
+layer:t,state:o,voxel:n,axes:r,source:s,low:i,high:c}){let[l,u]=[r.row,r.column].map($=>(c[$]-i[$])*t.stride[$]),a=()=>{
+let $=Se(e,s,"result"),p=(_,d)=>y(i[_]*t.stride[_]+d-(t.stride[_]>>1),0,e.shape[_]-1);return at(l,u,(_,d)=>$(O(r,n,p(r.row,
+_),p(r.column,d))).map(h=>h*.7))},f=[e,t,s,o.plane,n.join(",")];return m`<${Pe} rows=${l} columns=${u} pixels=${a} given=${f} />`}var Wr="Experts\u2019 shares add up to this level\u2019s step, in voxels of the level.",xn=48;function vn({data:e,layer:t,
+shares:o,state:n,store:r}){let s=Math.max(.25,...o.map(i=>w(i.map(Math.abs))));return m`
+    <p class="moe-note">${Wr}</p>
+    ${o.map((i,c)=>m`<${Br}
+        key=${c}
+        name=${e.axes[c]}
+        layer=${t}
+        row=${i}
+        span=${s}
+        pressed=${c===n.track}
+        onpick=${()=>c<t.tracks.length&&r.set({track:c})}
+      />`)}
+  `}function Br({name:e,layer:t,row:o,span:n,pressed:r,onpick:s}){let i=w(o);return m`
+    <button
+      type="button"
+      class="moe-sum"
+      data-direction=${e}
+      data-total=${i}
+      aria-label=${`Direction ${e}, sum ${A(i)} voxels`}
+      aria-pressed=${String(r)}
+      onclick=${s}
+    >
+      <b>${e}</b>
+      <span class="moe-track">
+        <i class="moe-zero" style=${{left:"50%"}} />
+        ${Lo(o).map(({e:c,start:l,value:u})=>m`<i
+            class="moe-piece"
+            title=${`${t.experts[c]} ${A(u)}`}
+            style=${{left:`${gn(l,n)}%`,width:`${Math.abs(u)/n*xn}%`,background:t.colours[c]}}
+          />`)}
+        <i class="moe-total" style=${{left:`${gn(i,n)}%`}} />
+      </span>
+      <span class="moe-number">${A(i)}</span>
+    </button>
+  `}var gn=(e,t)=>50+e/t*xn;function kn({layer:e,state:t,decision:o,share:n}){let r=["Expert","Logit","Softmax",`Top\u2011${e.k}`,"Gate",...n?["Move\
+s"]:[]],s={logit:Math.max(1,...o.logits.map(Math.abs)),share:n&&Math.max(.1,...n.map(Math.abs))};return m`
+    <table class="moe-route">
+      <caption>${`${e.name}, ${D(e,t.track)}`}</caption>
+      <thead>
+        <tr>
+          ${r.map(i=>m`<th scope="col">${i}</th>`)}
+        </tr>
+      </thead>
+      <tbody>
+        ${e.experts.map((i,c)=>m`<${qr}
+            key=${i}
+            layer=${e}
+            e=${c}
+            here=${c===t.expert}
+            decision=${o}
+            share=${n}
+            scales=${s}
+          />`)}
+      </tbody>
+    </table>
+  `}function qr({layer:e,e:t,here:o,decision:{logits:n,probabilities:r,chosen:s,gates:i},share:c,scales:l}){let[u,a,f]=[
+e.experts[t],e.colours[t],s.indexOf(t)],$=f<0,p={colour:a,low:0,high:1},_=e.left_out.includes(t)?"out":A(n[t]);return m`
+    <tr data-expert=${u} class=${$?"moe-dropped":""} aria-current=${o?"true":null}>
+      <th scope="row"><${N} colour=${a} />${u}</th>
+      <${_t} name="logit" value=${n[t]} text=${_} ...${p} low=${-l.logit} high=${l.logit} />
+      <${_t} name="softmax" value=${r[t]} text=${r[t].toFixed(2)} ...${p} />
+      <td data-value="rank" data-number=${f}>${$?"\u2013":Oe(f)}</td>
+      <${_t} name="gate" value=${i[t]} text=${$?"0":i[t].toFixed(2)} ...${p} />
+      ${c&&m`<${_t}
+          name="share"
+          value=${c[t]}
+          text=${$?"0":A(c[t])}
+          ...${p}
+          low=${-l.share}
+          high=${l.share}
+        />`}
+    </tr>
+  `}var _t=({name:e,value:t,text:o,low:n,high:r,colour:s})=>m`
+  <td data-value=${e} data-number=${t}>
+    <span>${o}</span>
+    <${ft} value=${t} low=${n} high=${r} colour=${s} />
+  </td>
+`;var Vr=["result","none"],zr=200;function bn(e,t){let o=Fe(t),n=B(e,t.field,o),r=e.layers[t.layer]??null,s=r&&E(e,r,t.track,
+o),i=r&&q(e,r,o);return{voxel:o,u:n,layer:r,decision:s,shares:i}}function yn({data:e,store:t,state:o,seen:n}){let{voxel:r,
+u:s,layer:i,decision:c,shares:l}=n,u=i&&ot(e,i,o.track,l);return m`
+    <${T} title="At this voxel" kind="moe-voxel" data-voxel=${r.join(",")}>
+      <${wn} data=${e} state=${o} seen=${n} displacement=${s.join(",")}>
+        ${i&&!Vr.includes(o.field)&&m`<span>decisions are those of the result</span>`}
+      <//>
+      <div class="moe-lenses">
+        ${i&&m`<${dn} data=${e} layer=${i} state=${o} voxel=${r} />`}
+      </div>
+      <div class="moe-scroll">
+        ${i&&m`<${kn} layer=${i} state=${o} decision=${c} share=${u} />`}
+      </div>
+      <div class="moe-sums">
+        ${l&&m`<${vn} data=${e} layer=${i} shares=${l} state=${o} store=${t} />`}
+      </div>
+      <${Kr} text=${jo(e,o,r,s,c)} />
+    <//>
+  `}function wn({data:e,state:t,seen:{voxel:o,u:n},displacement:r=null,children:s}){return m`
+    <p class="moe-where">
+      <strong>${o.map((i,c)=>`${e.axes[c]} ${i}`).join("\u2002")}</strong>
+      <span>${It(e,t,o)||"no label"}</span>
+      <span data-displacement=${r}>${`u = (${n.map(i=>A(i)).join(", ")})`}</span>
+      ${s}
+    </p>
+  `}function Kr({text:e}){let[t,o]=ee("");return W(()=>{let n=setTimeout(()=>o(e),zr);return()=>clearTimeout(n)},[e]),m`<p class="moe-live" role="status" aria-live="polite">${t}</p>`}
+function Mn({data:e,state:t,seen:o}){let{layer:n,decision:r}=o;return m`
+    <div class="moe-pocket" aria-hidden="true">
+      ${n&&m`
+          <${wn} data=${e} state=${t} seen=${o} />
+          <span class="moe-track moe-stack"><${$t} layer=${n} pieces=${Gr(n,r)} /></span>
+        `}
+    </div>
+  `}function Gr(e,{chosen:t,gates:o}){let n=w(t.map(r=>o[r]))||1;return t.map(r=>[r,o[r]/n,`${e.experts[r]} ${o[r].toFixed(
+2)}`])}var Yr=xe(["layer","track","field"],mn),Jr=xe(["layer","field"],pn),Xr=xe(["layer","live","k","without","temperature","b\
+usy"],Bo),Qr=xe(["layer","track","field"],_n);function Zr(e){let{data:t,state:o}=e,[n,r]=[t.layers.length>0,bn(t,o)];return m`
+    <div
+      class="moe"
+      role="region"
+      aria-label=${`Explorer: ${t.title}`}
+      data-theme=${Ge()}
+      data-ready="true"
+    >
+      <header class="moe-head">
+        <h2>${t.title}</h2>
+        <span class="moe-badge">${o.field==="result"?"":`Shown: ${be(t,o.field)}`}</span>
+      </header>
+      <div class="moe-columns">
+        <${ln} ...${e} />
+        ${n&&m`<${$n} ...${e} />`}
+        <${yn} seen=${r} ...${e} />
+      </div>
+      <div class="moe-more">${n&&m`<${es} ...${e} />`}</div>
+      <${Mn} seen=${r} ...${e} />
+    </div>
+  `}var es=e=>m`
+  <${Yr} ...${e} />
+  <${Jr} ...${e} />
+  <${Xr} ...${e} />
+  ${e.data.snapshots.length>1&&m`<${Qr} ...${e} />`}
+`;function Ee(e,t,o={}){let n=Re({...Zt(t),...o}),r=()=>ze(m`<${Zr} data=${t} store=${n} state=${n.state} />`,e);r();let s=n.
+subscribe(r);return{store:n,replace(i){t={...t,...i};let c=t.knockouts.length||!n.state.field.startsWith("knockout:");n.
+set({busy:!1,field:c?n.state.field:"result"}),r()},destroy(){s(),Ke(e)}}}async function Kt(e,t,o){return t.view==="steps"?ye(e,t,o):Ee(e,await Z(t),o)}function Sn(e){return Promise.all([...e.querySelectorAll(
+"[data-moereg-explorer]:not([data-moereg-alive])")].map(async t=>{t.dataset.moeregAlive="true";let o=JSON.parse(t.querySelector(
+"script[type='application/json']").textContent);return t.explorer=await Kt(t.querySelector("[data-moereg-mount]"),o),performance.
+mark("moereg-ready"),t.explorer}))}var ht=({model:e,el:t})=>e.get("view")==="steps"?ns(e,t):os(e,t),ts=["hover","busy","\
+live"];async function os(e,t){let o=u=>e.get(u),n=await Z(xt(o("payload"))),r=Ee(t,n,kt(n,o)),{store:s}=r,i=gt(e,{current:()=>to(
+n,s.state),apply:u=>s.set(kt(n,u))});s.subscribe((u,a)=>{[...a].every(f=>ts.includes(f))||i.changed()});let c=async()=>r.
+replace(await Z(xt(o("payload")))),l=u=>{u.alive&&s.set({live:!0}),u.failed&&s.set({busy:!1})};return e.on("change:paylo\
+ad",c),e.on("msg:custom",l),e.send({hello:!0}),()=>{i.stop(),e.off("change:payload",c),e.off("msg:custom",l),r.destroy()}}
+function ns(e,t){let o=ye(t,e.get("payload"),{step:e.get("step")}),n=gt(e,{current:()=>({step:o.store.state.step}),apply:s=>o.
+store.set({step:s("step")})});o.store.subscribe((s,i)=>i.has("step")&&n.changed());let r=()=>o.replace(e.get("payload"));
+return e.on("change:payload",r),()=>{n.stop(),e.off("change:payload",r),o.destroy()}}var rs={render:ht};return Ln(ss);})();
+export const { attentionAt, contributionsAt, createExplorer, createSteps, decisionAt, decode, displacementAt, interpolate, layerVoxel, mount, mountAll, openPayload, render, signed, warpedAt } = moeregView;
+export default moeregView.default;

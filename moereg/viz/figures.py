@@ -18,7 +18,7 @@ from torch import Tensor
 from moereg.data.pairs import Pair
 from moereg.models.registration import Registration
 from moereg.nn.routing import Routing
-from moereg.viz.palette import expert_colours
+from moereg.viz.palette import BETWEEN, MOTION, PATCH_EDGE, expert_colours
 
 
 def slice_of(values: Tensor, *, axis: int = 0, index: int | None = None) -> np.ndarray:
@@ -45,7 +45,7 @@ def show_grid(
     row, column = (slice_of(displacement[d], axis=axis, index=index) for d in kept)
     rows, columns = np.mgrid[: row.shape[0], : row.shape[1]]
     y, x = rows + row, columns + column
-    style = {"color": "#e8a53a", "linewidth": 0.7}
+    style = {"color": MOTION, "linewidth": 0.7}
     ax.plot(x[::every].T, y[::every].T, **style)
     ax.plot(x[:, ::every], y[:, ::every], **style)
     return ax
@@ -61,7 +61,7 @@ def show_arrows(
     at = np.mgrid[every // 2 : row.shape[0] : every, every // 2 : row.shape[1] : every]
     chosen = (at[0], at[1])
     ax.quiver(
-        at[1], at[0], column[chosen], row[chosen], color="#e8a53a", angles="xy", scale_units="xy", scale=1, width=0.006
+        at[1], at[0], column[chosen], row[chosen], color=MOTION, angles="xy", scale_units="xy", scale=1, width=0.006
     )
     return ax
 
@@ -88,7 +88,7 @@ def show_load(ax: Axes, routing: Routing, *, title: str = ""):
     colours, load = expert_colours(routing.experts), routing.load().detach().cpu().numpy()
     left = np.zeros(len(load))
     for expert, colour in enumerate(colours):
-        ax.barh(routing.routers, load[:, expert], left=left, color=colour, edgecolor="white", linewidth=0.5)
+        ax.barh(routing.routers, load[:, expert], left=left, color=colour, edgecolor=BETWEEN, linewidth=0.5)
         left += load[:, expert]
     ax.set_xlim(0, 1)
     ax.invert_yaxis()
@@ -99,7 +99,7 @@ def show_load(ax: Axes, routing: Routing, *, title: str = ""):
 def expert_legend(figure: Figure, experts: Sequence[str], **places) -> None:
     """A legend of the experts' colours below a figure."""
     handles = [
-        Patch(facecolor=colour, edgecolor="#00000073", label=name)
+        Patch(facecolor=colour, edgecolor=PATCH_EDGE, label=name)
         for name, colour in zip(experts, expert_colours(experts), strict=True)
     ]
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, **places)
@@ -114,8 +114,7 @@ def overview(pair: Pair, result: Registration, *, axis: int = 0, index: int | No
     """
     names = sorted(name for name, routing in result.routing.items() if routing.proposals is not None)
     names = names or sorted(result.routing)
-    routing = result.routing[names[0]] if names else None
-    maps = len(routing.routers) if routing is not None else 0
+    maps = len(result.routing[names[0]].routers) if names else 0
     figure = Figure(figsize=(2.3 * (3 + maps), 2.9), dpi=90, facecolor="white", layout="constrained")
     axes = figure.subplots(1, 3 + maps)
     show_image(axes[0], pair.fixed[0], title="fixed", axis=axis, index=index)
@@ -123,13 +122,14 @@ def overview(pair: Pair, result: Registration, *, axis: int = 0, index: int | No
     show_image(axes[2], result.warped[0, 0], title="warped, with its grid", axis=axis, index=index)
     show_grid(axes[2], result.displacement[0], axis=axis, index=index)
     _clip(axes[2], pair.shape, axis)
-    for router in range(maps):
-        level = None if index is None else _on_level(index, axis, pair.shape, routing)
-        title = f"first expert, {routing.routers[router]}"
-        show_experts(axes[3 + router], routing, router=router, axis=axis, index=level, title=title)
     text = f"Fixed, moving and warped slice of {pair.name or 'a pair'}, the warped one with the deformed grid"
-    if maps:
-        figure.get_layout_engine().set(rect=(0, 0.1, 1, 0.9))
+    if names:
+        routing = result.routing[names[0]]
+        level = None if index is None else _on_level(index, axis, pair.shape, routing)
+        for router, name in enumerate(routing.routers):
+            title = f"first expert, {name}"
+            show_experts(axes[3 + router], routing, router=router, axis=axis, index=level, title=title)
+        figure.set_layout_engine("constrained", rect=(0, 0.1, 1, 0.9))
         expert_legend(figure, routing.experts, fontsize=9)
         load = routing.load().mean(0)
         shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(routing.experts, load.tolist(), strict=True))

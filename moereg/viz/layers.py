@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -97,7 +98,8 @@ def per_track(routing: Routing, order: list[tuple[int, int]], what: str) -> list
 
 def _attention(pack: Packer, routing: Routing, observation: Observation) -> dict:
     """Queries of the chosen heads and keys of every token: the page computes `softmax(q k / sqrt(d))` from them."""
-    moa, (features, context) = observation.layer, (*observation.inputs, None)[:2]
+    moa = cast(MixtureOfAttentionHeads, observation.layer)
+    features, context = observation.features, observation.context
     source = features if context is None else context
     windows = Windows.of(features, moa.window)
     queries = torch.einsum("bc...,ncd->bnd...", features, moa.query)  # (B, N, d, *S)

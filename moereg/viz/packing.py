@@ -10,7 +10,7 @@ that points into one block of bytes (gzip in base64). It is stored as whole numb
 
 then as differences along the last `axes` axes, one after the other, low bytes before high bytes: smooth maps, as these
 are, shrink to a fraction. How many axes is tried out for each map, noise is best left alone.
-The value read back is within half a `precision` of the true one. The page undoes this with the same arithmetic.
+The value read back is within half a `precision` of the true one. `js/src/data/maps.mjs` undoes this.
 """
 
 import base64

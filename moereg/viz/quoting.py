@@ -59,7 +59,7 @@ def _statement(source: str, number: int) -> ast.stmt | None:
     """The simple statement on this line, else the next one below it."""
     simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
     nodes = sorted((node for node in ast.walk(ast.parse(source)) if isinstance(node, simple)), key=lambda n: n.lineno)
-    return next((node for node in nodes if node.end_lineno >= number), None)
+    return next((node for node in nodes if (node.end_lineno or node.lineno) >= number), None)
 
 
 def _readable(file: Path) -> str:

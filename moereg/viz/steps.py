@@ -5,10 +5,13 @@ step has a title, a sentence with this voxel's numbers, values to draw, and the 
 `moereg.viz.quoting`). The steps of a router stand in `steps_routing`, those of the layers behind it in `steps_layers`.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from moereg.data.pairs import Pair
+from moereg.nn.moa import MixtureOfAttentionHeads
 from moereg.nn.observe import Observation, observe
 from moereg.nn.shmoe import SpatialHeterogeneousMoE
 from moereg.viz.decision import Decision, coordinates
@@ -35,19 +38,22 @@ def router_steps(
     device = next(model.parameters()).device
     moving, fixed = pair.moving[None].to(device), pair.fixed[None].to(device)
     seen = _call_of(model, moving, fixed, layer)
-    module, inputs, output, routing = seen.layer, seen.inputs, seen.output, seen.routing
-    item = 0 if len(inputs[0]) == 1 else ("moving", "fixed").index(image)
+    routing = seen.routing
+    item = 0 if len(seen.features) == 1 else ("moving", "fixed").index(image)
     router = routing.routers.index(direction) if isinstance(direction, str) else direction
     place = layer_voxel(voxel, routing.stride, routing.gates.shape[3:])
-    decision = Decision(module.router, inputs, output, routing, item, router, place)
-    own = shmoe_steps if isinstance(module, SpatialHeterogeneousMoE) else moa_steps
+    decision = Decision(seen, item, router, place)
+    if isinstance(seen.layer, SpatialHeterogeneousMoE):
+        own = shmoe_steps(decision, seen.layer)
+    else:
+        own = moa_steps(decision, cast(MixtureOfAttentionHeads, seen.layer))
     what = f"direction {routing.routers[router]}" if len(routing.routers) > 1 else f"token of the {image} image"
     return {
         "view": "steps",
         "title": f"{layer}, {what}, voxel {coordinates(voxel)}",
         "experts": list(routing.experts),
         "colours": expert_colours(routing.experts),
-        "steps": [*routing_steps(decision, module), *own(decision, module)],
+        "steps": [*routing_steps(decision, seen.layer), *own],
     }
 
 

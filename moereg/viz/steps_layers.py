@@ -1,5 +1,10 @@
 """The steps behind a router: what the chosen convolutions propose, what the chosen attention heads gather."""
 
+from collections.abc import Callable
+from typing import cast
+
+from torch import Tensor
+
 from moereg.nn.attention import Windows
 from moereg.nn.moa import MixtureOfAttentionHeads
 from moereg.nn.routing import Routing
@@ -12,7 +17,7 @@ def shmoe_steps(f: Decision, module: SpatialHeterogeneousMoE) -> list[dict]:
     """Proposals -> gate times proposal -> the layer's step along the router's direction."""
     direction = f.r if len(f.routing.routers) == module.dims else 0
     at = (slice(None), *f.place)
-    proposals = f.routing.proposals[f.item, direction][at]
+    proposals = cast(Tensor, f.routing.proposals)[f.item, direction][at]
     shares = f.routing.contributions[f.item, direction][at]
     total = float(f.output[f.item, direction][f.place])
     reach = max(0.1, float(proposals.abs().max()))
@@ -30,7 +35,7 @@ def shmoe_steps(f: Decision, module: SpatialHeterogeneousMoE) -> list[dict]:
         {
             "title": "Gate × proposal",
             "sentence": "Each proposal counts as much as its gate: the shares are what every expert moves here.",
-            "quote": quote(Routing.contributions.fget, "shares"),
+            "quote": quote(cast(Callable, Routing.contributions.fget), "shares"),
             "bars": bars(shares, -reach, reach, digits=3),
         },
         {
@@ -46,7 +51,8 @@ def shmoe_steps(f: Decision, module: SpatialHeterogeneousMoE) -> list[dict]:
 
 def moa_steps(f: Decision, module: MixtureOfAttentionHeads) -> list[dict]:
     """Keys and values -> attention of the chosen heads -> their weighted sum."""
-    features, context = ((t[f.item : f.item + 1] if t is not None else None) for t in (*f.inputs, None)[:2])
+    item = slice(f.item, f.item + 1)
+    features, context = f.seen.features[item], None if f.seen.context is None else f.seen.context[item]
     window = " × ".join(str(size) for size in Windows.of(features, module.window).size)
     peaks = module.attention_from(features, f.place, context).flatten(1).max(1).values
     most = joined([f"{name} {peaks[e]:.1%}" for name, e in zip(f.names, f.chosen, strict=True)])

@@ -54,9 +54,9 @@ def _best_places(table: Table) -> set[tuple[int, int]]:
     lines = _lines(table)
     for key, rule in table.best.get("of", {}).items():
         numbers = {
-            (r, c): table.rows[r][c]
+            (r, c): value
             for r, c in lines.get(key, [])
-            if isinstance(table.rows[r][c], int | float) and table.rows[r][c] == table.rows[r][c]
+            if isinstance(value := table.rows[r][c], int | float) and value == value
         }
         if len(numbers) > 1:  # one number alone is not the best of anything
             top = (max if rule == "max" else min)(numbers.values())

@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import subprocess
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from moereg.viz.report import Table, write_report
 from moereg.viz.snapshots import Snapshots
 from moereg.viz.steps import router_steps
 from tests.viz.conftest import small_model
+from tools import node
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -149,10 +149,11 @@ def flat_case(tmp_path_factory) -> Case:
 def axe_source(tmp_path_factory) -> str:
     """axe-core from npm, checked against its hash; a skip where npm is missing or cannot fetch it."""
     package, expected = AXE
-    if not shutil.which("npm"):
-        pytest.skip("accessibility tests need npm: apt-get install npm")
     folder = tmp_path_factory.mktemp("axe")
-    done = subprocess.run(["npm", "pack", package, "--silent"], cwd=folder, capture_output=True, text=True)
+    try:
+        done = node.run("npm", ["pack", package, "--silent"], folder)
+    except node.NodeMissing as error:
+        pytest.skip(f"accessibility tests need {package}; {error}")
     archives = list(folder.glob("*.tgz"))
     if done.returncode or not archives:
         pytest.skip(f"accessibility tests need {package}, and npm could not fetch it")

@@ -2,11 +2,15 @@
 
 import functools
 import http.server
+import json
+import re
 import threading
 
+import nbformat
 import pytest
 
 from book import build
+from tools.notebooks import WIDGET_VIEW
 
 pytestmark = pytest.mark.browser
 
@@ -44,18 +48,70 @@ def test_formulas_are_set(address, open_page):
     assert page.locator("mjx-container").count() >= 3
 
 
+def outputs_of(name: str) -> list[dict]:
+    """Data of every output of an executed notebook."""
+    notebook = nbformat.read(build.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    return [output["data"] for output in outputs if "data" in output]
+
+
+def widgets_of(name: str) -> int:
+    return sum(WIDGET_VIEW in data for data in outputs_of(name))
+
+
+def pictures_of(name: str) -> int:
+    return sum("image/png" in data and WIDGET_VIEW not in data for data in outputs_of(name))
+
+
+def drawn_by_widgets(name: str) -> int:
+    """Pictures that widgets brought along, or drew below their controls when the notebook was executed."""
+    notebook = nbformat.read(build.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    state = next(iter(notebook.metadata.get("widgets", {}).values()), {}).get("state", {})
+    count = 0
+    for data in outputs_of(name):
+        if WIDGET_VIEW in data:
+            below, todo = set(), [data[WIDGET_VIEW]["model_id"]]
+            while todo:
+                below.add(todo[-1])
+                text = json.dumps(state.get(todo.pop(), {}))
+                todo += set(re.findall(r"IPY_MODEL_(\w+)", text)) - below
+            drawn = sum(json.dumps(state.get(model, {})).count('"image/png"') for model in below)
+            count += 1 if "image/png" in data else drawn
+    return count
+
+
+def test_the_course_has_widgets_and_pictures():
+    """Else the tests below would compare nothing with nothing."""
+    assert sum(map(widgets_of, NOTEBOOKS)) > 10
+    assert sum(map(drawn_by_widgets, NOTEBOOKS)) > 8
+    assert all(widgets_of(name) + pictures_of(name) > 0 for name in NOTEBOOKS)
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_widgets_of_a_notebook_show_their_saved_state(name, address, open_page):
+def test_every_widget_and_every_picture_of_a_notebook_is_shown(name, address, open_page):
     page = open_page(f"{address}/{name}.html", ready=None)
-    wanted = page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
-    if wanted:
-        page.wait_for_selector(".jupyter-widgets, .lm-Widget", state="attached")
+    views = page.locator('script[type="application/vnd.jupyter.widget-view+json"]')
+    assert views.count() == widgets_of(name)
+    if widgets_of(name):
+        # The manager puts each widget beside its script; a widget that failed to load leaves no element.
+        mounted = "document.querySelectorAll('.cell_output .widget-subarea > *, .cell_output .lm-Widget').length"
+        page.wait_for_function(f"{mounted} >= {widgets_of(name)}")
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.cell_output img')].filter((i) => !i.closest('.lm-Widget, noscript'))"
+        ".map((i) => [i.naturalWidth, i.getBoundingClientRect().height])"
+    )
+    assert len(sizes) == pictures_of(name)
+    assert all(width > 50 and height > 20 for width, height in sizes), sizes
 
 
 def test_text_and_pictures_are_there_without_javascript(address, open_page):
     page = open_page(f"{address}/index.html", ready=None, java_script_enabled=False)
     assert "Deformable image registration" in page.inner_text("article")
-    for name in NOTEBOOKS:
-        page = open_page(f"{address}/{name}.html", ready=None, java_script_enabled=False)
-        for picture in page.locator("noscript img").all():
-            assert picture.bounding_box()["height"] > 50
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_widget_has_a_picture_without_javascript(name, address, open_page):
+    page = open_page(f"{address}/{name}.html", ready=None, java_script_enabled=False)
+    heights = [picture.bounding_box()["height"] for picture in page.locator("noscript img").all()]
+    assert len(heights) == drawn_by_widgets(name)
+    assert all(height > 50 for height in heights), heights

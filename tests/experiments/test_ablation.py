@@ -1,79 +1,119 @@
-"""Experiments that train, in a form of a few steps: what is compared with what, and what the sentences say."""
+"""Every variant with its sizes, every seed, on every task; and what the sentence makes of the rows."""
+
+import importlib
 
 import pytest
-from moereg.evaluation import experiments
 
-from moereg.data import phantoms
-from moereg.experiments import Protocol, Task
+from moereg.experiments import KINDS, VARIANTS, Protocol, Task, ablation
+from moereg.experiments.ablation import ablation_sentence
+from moereg.models import build
 from moereg.training import TrainingConfig
 from moereg.viz import draw
+from tests.oracles import slab_pair
 
-SIZES = {"widths": (4, 6), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
-PROTOCOL = Protocol(TrainingConfig(steps=1, device="cpu"), seeds=(0, 1), sizes=SIZES)
-
-
-@pytest.fixture(scope="module")
-def task():
-    pairs = [phantoms.make("abdomen", (24, 24), seed) for seed in range(2)]
-    return Task("small", pairs, pairs)
+PROTOCOL = Protocol(TrainingConfig(steps=1, device="cpu"), seeds=(0, 1), model="toy")
+VARIANT_SIZES = {"first": {}, "shifted": {"shift": 3.0}}
 
 
-def test_ablation_trains_every_variant_with_every_seed(task):
-    kept = []
-    variants = {"per direction": {}, "joint router": {"routers": "joint"}}
-    finding = experiments.ablation([task], PROTOCOL, variants=variants, keep=lambda *args: kept.append(args[:3]))
-    assert [(row["variant"], row["seed"]) for row in finding.rows] == [(v, s) for v in variants for s in (0, 1)]
-    assert kept == [("small", v, s) for v in variants for s in (0, 1)]
-    assert finding.sentence.startswith("On small, Dice against 'per direction'")
+@pytest.fixture
+def tasks():
+    """The second needs a displacement of one voxel: everybody's error is one less there."""
+    return [Task("still", [slab_pair()], [slab_pair()]), Task("moved", [slab_pair()], [slab_pair(1), slab_pair(1)])]
+
+
+def test_the_table_by_hand(tasks, fitted, toys_err):
+    """Half a voxel of the error comes from the seed of the weights, half from that of the pairs' order."""
+    toys_err(lambda toy, _: 1 + toy.sizes.shift + (toy.born + toy.config.seed) / 2)
+    kept, told = [], []
+    finding = ablation(
+        tasks, PROTOCOL, variants=VARIANT_SIZES, keep=lambda *args: kept.append(args), on_rows=told.extend
+    )
+    table = [(r["task"], r["variant"], r["seed"], r["parameters"], r["epe"], r["dice"]) for r in finding.rows]
+    assert table == [
+        ("still", "first", 0, 1, 1.0, 1 - 1 / 8),
+        ("still", "first", 1, 1, 2.0, 1 - 2 / 8),
+        ("still", "shifted", 0, 4, 4.0, 1 - 4 / 8),
+        ("still", "shifted", 1, 4, 5.0, 1 - 5 / 8),
+        ("moved", "first", 0, 1, 0.0, 1.0),
+        ("moved", "first", 1, 1, 1.0, 1 - 1 / 8),
+        ("moved", "shifted", 0, 4, 3.0, 1 - 3 / 8),
+        ("moved", "shifted", 1, 4, 4.0, 1 - 4 / 8),
+    ]
+    assert told == finding.rows
+    assert [(task, variant, seed) for task, variant, seed, _ in kept] == [row[:3] for row in table]
+    assert [model.sizes.shift for *_, model in kept] == [row[3] - 1 for row in table]
+    assert finding.rows[5]["per_pair"] == {"dice": [7 / 8] * 2, "epe": [1.0] * 2, "fold_fraction": [0.0] * 2}
+    assert all(row["fold_fraction"] == 0 for row in finding.rows)
+    assert [call.pairs for call in fitted.calls] == [tasks[0].train] * 4 + [tasks[1].train] * 4
+    assert finding.question == "What is each part worth?"
+    assert finding.sentence == ablation_sentence(finding.rows)
     assert draw(finding).axes
+
+
+def test_without_variants_the_usual_ones(tasks, fitted, monkeypatch):
+    module = importlib.import_module("moereg.experiments.ablation")  # the package's name is that of the function
+    monkeypatch.setattr(module, "VARIANTS", VARIANT_SIZES)
+    finding = ablation(tasks[:1], PROTOCOL)
+    assert [row["variant"] for row in finding.rows] == ["first", "first", "shifted", "shifted"]
+
+
+def rows_of(task="t", **dices):
+    return [
+        {"task": task, "variant": variant, "seed": seed, "dice": dice, "epe": 1.0}
+        for variant, values in dices.items()
+        for seed, dice in enumerate(values)
+    ]
+
+
+def test_the_sentence_by_hand():
+    """Three seeds, differences 0.05 +- 0.01 and 0.02 +- 0.01: intervals reach 4.303 * 0.01 / sqrt(3) = 0.025."""
+    reference = (0.5, 0.7, 0.9)
+    rows = rows_of(
+        a=reference,
+        more=[r + d for r, d in zip(reference, (0.04, 0.05, 0.06), strict=True)],
+        less=[r - d for r, d in zip(reference, (0.04, 0.05, 0.06), strict=True)],
+        hardly=[r + d for r, d in zip(reference, (0.01, 0.02, 0.03), strict=True)],
+    )
+    assert ablation_sentence(rows) == (
+        "On t, Dice against 'a', better: more +0.050 [+0.025, +0.075]; worse: less -0.050 [-0.075, -0.025]; "
+        "not told apart: hardly +0.020 [-0.005, +0.045]."
+    )
+
+
+def test_every_task_is_judged_by_itself():
+    rows = rows_of("first", a=(0.5, 0.6), b=(0.6, 0.7)) + rows_of("second", a=(0.5, 0.6), b=(0.4, 0.5))
+    assert ablation_sentence(rows) == (
+        "On first, Dice against 'a', better: b +0.100 [+0.100, +0.100]; worse: none; not told apart: none. "
+        "On second, Dice against 'a', better: none; worse: b -0.100 [-0.100, -0.100]; not told apart: none."
+    )
 
 
 def test_variants_have_near_equal_parameters():
-    from moereg.models import build
-
     counts = {
         name: sum(p.numel() for p in build("shmoareg", dims=2, **sizes).parameters())
-        for name, sizes in experiments.VARIANTS.items()
+        for name, sizes in VARIANTS.items()
     }
     reference = counts["per direction"]
+    assert next(iter(VARIANTS)) == "per direction"  # what the others are compared with
     assert all(abs(count - reference) / reference < 0.1 for count in counts.values()), counts
 
 
-def test_comparison_is_paired_by_seed():
-    rows = [
-        {"task": "t", "variant": variant, "seed": seed, "dice": dice, "epe": 1.0}
-        for variant, values in (("a", (0.5, 0.7, 0.9)), ("b", (0.4, 0.6, 0.8)))
-        for seed, dice in enumerate(values)
-    ]
-    mean, error, seeds = experiments.compare(rows, "t", "a", "b")
-    assert (mean, seeds) == (pytest.approx(0.1), 3)
-    assert error == pytest.approx(0, abs=1e-12)
-    assert "differs clearly for b -0.100" in experiments._ablation_sentence(rows)
-    same = [row | {"dice": 0.5} for row in rows]
-    assert "differs clearly for no variant" in experiments._ablation_sentence(same)
+@pytest.mark.parametrize(
+    ("name", "differs"),
+    [
+        ("per direction", {}),
+        ("joint router", {"routers": "joint"}),
+        ("owned experts", {"experts": "owned", "decoder_widths": (12, 20, 27)}),
+        ("soft gates", {"gate": "soft"}),
+        ("uniform gates", {"gate": "uniform"}),
+        ("plain head", {"kernel_sizes": (7,), "active_experts": 1}),
+        ("all heads", {"head_gate": "uniform"}),
+    ],
+)
+def test_a_variant_differs_in_what_its_name_says(name, differs):
+    usual, own = (vars(build("shmoareg", dims=2, **sizes).sizes) for sizes in ({}, VARIANTS[name]))
+    assert {key: value for key, value in own.items() if value != usual[key]} == differs
 
 
-@pytest.mark.parametrize("follows", ["the motion", "the axis"])
-def test_axis_test_tells_motion_from_axis(task, follows, monkeypatch):
-    """Profiles are set by hand: the second network's follow either the exchanged motion or its own axis."""
-    profiles = {"original": [3.0, 5.0], "permuted": [5.0, 3.0] if follows == "the motion" else [3.0, 5.0]}
-    monkeypatch.setattr(experiments, "train_one", lambda task, protocol, seed: (task.name, seed))
-
-    def profile(model, pairs):
-        import numpy as np
-
-        name, seed = model
-        return np.array(profiles[name]) + 0.01 * seed, ("y", "x")
-
-    monkeypatch.setattr(experiments, "extent_profile", profile)
-    tasks = [Task(name, task.train, task.test) for name in ("original", "permuted")]
-    finding = experiments.axis_test(*tasks, PROTOCOL, order=(1, 0))
-    assert finding.sentence.endswith(f"routing follows {follows}.")
-    assert draw(finding).axes
-
-
-def test_extent_profile_of_uniform_gates_is_the_mean_extent(task):
-    model = experiments.train_one(task, PROTOCOL, 0, gate="uniform")
-    profile, routers = experiments.extent_profile(model, task.test)
-    assert routers == ("y", "x")
-    assert profile.tolist() == pytest.approx([4.0, 4.0])
+def test_kinds_differ_in_the_kind_of_expert_alone():
+    assert {kind: {"expert_kind": kind} for kind in ("nested", "full", "separable")} == KINDS

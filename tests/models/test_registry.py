@@ -1,115 +1,110 @@
-"""Models by name: sizes of every one, what follows from the pairs, what a header says, and who does not fit."""
+"""The table of models: by name, with sizes that are checked, and sizes that follow from the pairs."""
 
 import json
-from dataclasses import asdict
+from dataclasses import dataclass, fields
 
 import pytest
-import torch
+from torch import nn
 
-from moereg import models
-from moereg.data import Pair
-from moereg.models import registry
-from moereg.models.segmentation import SMALL_BACKBONE, segmented_sizes
+from moereg.models import drivenmorph, rman, segreg, shmoareg
+from moereg.models.registry import MODELS, Entry, build, build_for, describe
+from tests.oracle_models import Shift, ShiftSizes, box_pair
 
-# The published sizes. A change here changes what a reader trains by default: say so in the changelog.
-SIZES = {
-    "shmoareg": {
-        "dims": 3, "image_channels": 1, "stem_stride": 2, "widths": (16, 32, 48), "decoder_widths": (16, 24, 32),
-        "moa_levels": (1, 2), "heads": 8, "active_heads": 2, "head_dim": 16, "window": 6, "context": "self",
-        "kernel_sizes": (1, 3, 5, 7), "active_experts": 2, "expert_kind": "nested", "gate": "stopped",
-        "head_gate": "stopped", "routers": "directions", "experts": "shared",
-    },
-    "drivenmorph": {
-        "dims": 3, "image_channels": 1, "stem_stride": 2, "widths": (16, 32, 48), "compared": 8,
-        "attention_levels": (1, 2), "heads": 4, "head_dim": 16, "window": 6, "rounds": 2, "max_step": 1.0,
-        "sigma": 1.0, "max_sigma": 3.0,
-    },
-    "rman": {
-        "dims": 3, "image_channels": 1, "recursions": 2, "widths": (8, 16, 16, 32), "dilation": 2,
-        "attention": "mutual", "heads": 4, "head_dim": 16, "window": 8,
-    },
-    "segreg": {
-        "dims": 3, "image_channels": 1, "backbone": "shmoareg", "backbone_sizes": {}, "groups": (), "softness": 0.0,
-        "outside": -0.5, "segmenter_labels": (), "segmenter_widths": (8, 16, 32),
-    },
-    "voxelmorph": {
-        "dims": 3, "image_channels": 1, "half_resolution": False, "integration_steps": 7,
-        "widths": (16, 32, 32, 32, 32, 32), "final_widths": (16, 16),
-    },
-}  # fmt: skip
+pytestmark = pytest.mark.plain_errors
 
 
-@pytest.mark.parametrize("name", list(SIZES))
-def test_sizes_of_a_model_built_by_name_alone(name):
-    model = models.build(name)
-    assert model.name == name
-    assert asdict(model.sizes) == SIZES[name]
-    assert registry.describe(model) == {"model": name, "sizes": json.dumps(SIZES[name])}
+@dataclass(frozen=True)
+class ToySizes:
+    dims: int = 3
+    voxels: tuple[float, ...] = (0.0,)
+    inner: dict | None = None
+    nested: tuple[tuple[int, ...], ...] = ()
 
 
-def test_these_are_all():
-    assert set(registry.MODELS) >= set(SIZES)
+class Toy(nn.Module):
+    name = "toy"
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.sizes = sizes
 
 
-def test_sizes_from_a_header_have_tuples_again():
-    header = json.loads(json.dumps({"widths": [4, 5, 6, 7], "dims": 2}))
-    assert models.build("rman", **header).sizes.widths == (4, 5, 6, 7)
-    inner = {"widths": [4, 6], "decoder_widths": [4, 4], "moa_levels": [1]}
-    sizes = models.build("segreg", dims=2, backbone_sizes=inner, groups=[[1, 2], [3]]).sizes
-    assert sizes.groups == ((1, 2), (3,))
-    assert sizes.backbone_sizes == {"widths": (4, 6), "decoder_widths": (4, 4), "moa_levels": (1,)}
+@pytest.fixture
+def toy(monkeypatch):
+    """A row whose sizes depend on the pairs."""
+    monkeypatch.setitem(
+        MODELS, "toy", Entry(ToySizes, Toy, lambda pairs: {"voxels": tuple(map(float, pairs[0].shape))})
+    )
 
 
-def pair(shape, *labels):
-    """Images of zeros; label maps that hold these values."""
-    maps = [torch.tensor(own).repeat(64)[: torch.Size(shape).numel()].view(1, *shape) for own in labels]
-    return Pair(torch.zeros(1, *shape), torch.zeros(1, *shape), *maps, name="own")
+def test_every_row_makes_a_model_of_its_own_name_and_sizes():
+    assert list(MODELS) == ["shmoareg", "drivenmorph", "rman", "segreg", "voxelmorph"]
+    classes = [shmoareg.SHMoAReg, drivenmorph.DrivenMorph, rman.RMAn, segreg.SegReg]
+    for (name, entry), kind in zip(MODELS.items(), classes, strict=False):
+        assert kind.name == name
+        small = {"dims": 2} | ({"segmenter_labels": (0, 1)} if name == "segreg" else {})
+        model = build(name, **small)
+        assert type(model) is kind
+        assert type(model.sizes) is entry.sizes
+        assert model.sizes.dims == 2
+        assert json.loads(describe(model)["sizes"])["dims"] == 2
+        assert describe(model)["model"] == name
 
 
-def test_a_model_for_pairs_has_their_axes():
-    small = {"widths": (4, 5, 6, 7)}
-    assert registry.build_for("rman", [pair((8, 9))], **small).sizes.dims == 2
-    assert registry.build_for("rman", [pair((4, 5, 6))], **small).sizes.dims == 3
-    assert registry.build_for("rman", [pair((8, 9))], recursions=5, **small).sizes.recursions == 5
+def test_segreg_is_handed_the_table_for_its_backbone(monkeypatch):
+    monkeypatch.setitem(MODELS, "shift", Entry(ShiftSizes, Shift))
+    model = build("segreg", dims=2, backbone="shift", backbone_sizes={}, segmenter_labels=(0, 1))
+    assert isinstance(model.backbone, Shift)
 
 
-def test_a_segreg_for_pairs_tells_their_labels_apart():
-    pairs = [pair((8, 8), (0, 2), (0, 7)), pair((8, 8), (3, 3), (9, 0))]
-    model = registry.build_for("segreg", pairs)
-    assert model.sizes.segmenter_labels == (0, 2, 3, 7, 9)
-    assert model.sizes.backbone_sizes == SMALL_BACKBONE
-    assert model.backbone.sizes.widths == SMALL_BACKBONE["widths"]
-    assert model.backbone.sizes.dims == model.segmenter.dims == 2
-    own = registry.build_for("segreg", pairs, segmenter_labels=(0, 2), backbone_sizes={})
-    assert own.sizes.segmenter_labels == (0, 2)
-    assert own.backbone.sizes.widths == SIZES["shmoareg"]["widths"]
+def test_keywords_are_fields_of_the_sizes(toy):
+    model = build("toy", dims=2, voxels=(1.5,))
+    assert model.sizes == ToySizes(2, (1.5,))
+    assert build("toy").sizes == ToySizes()
+    with pytest.raises(ValueError, match="sizes of 'toy' must be among dims, inner, nested, voxels, got 'depth'."):
+        build("toy", dims=2, depth=1)
+    with pytest.raises(ValueError, match="name must be one of 'shmoareg', .*'toy', got 'vit'"):
+        build("vit")
 
 
-def test_labels_are_looked_for_in_the_first_pairs():
-    pairs = [pair((8, 8), (0, 1), (0, 1)) for _ in range(20)] + [pair((8, 8), (0, 5), (0, 5))]
-    assert segmented_sizes(pairs)["segmenter_labels"] == (0, 1)
-    assert segmented_sizes(pairs, look_at=21)["segmenter_labels"] == (0, 1, 5)
-    assert segmented_sizes(pairs[19:], look_at=1)["segmenter_labels"] == (0, 1)
-    assert segmented_sizes([pair((8, 8), (4, 4), (4, 4))])["segmenter_labels"] == (0, 4)
+def test_lists_of_a_files_header_become_tuples_however_deep(toy):
+    sizes = build("toy", voxels=[1.0, 2.0], inner={"widths": [4, 8], "deep": {"k": [1]}}, nested=[[1, 2], [3]]).sizes
+    assert sizes.voxels == (1.0, 2.0)
+    assert sizes.inner == {"widths": (4, 8), "deep": {"k": (1,)}}
+    assert sizes.nested == ((1, 2), (3,))
 
 
-@pytest.mark.parametrize("labels", [(), ((0, 1),)])
-def test_pairs_without_labels_teach_no_segmentation(labels):
-    with pytest.raises(ValueError, match="pairs must all have labels to learn from, got own without"):
-        segmented_sizes([pair((8, 8), *labels)])
+def test_axes_and_more_follow_from_the_pairs_and_what_is_given_wins(toy):
+    pairs = [box_pair((9, 8), (2, 2), (3, 3), (1, 1))]
+    assert build_for("toy", pairs).sizes == ToySizes(2, (9.0, 8.0))
+    assert build_for("toy", pairs, voxels=(5.0,)).sizes == ToySizes(2, (5.0,))
+    assert build_for("toy", pairs, dims=3).sizes.dims == 3
+    solid = [box_pair((9, 8, 7), (2, 2, 2), (3, 3, 3), (1, 1, 1))]
+    assert build_for("toy", solid).sizes == ToySizes(3, (9.0, 8.0, 7.0))
+    with pytest.raises(ValueError, match="name must be one of .* got 'vit'"):
+        build_for("vit", pairs)
 
 
-def test_a_model_from_elsewhere_has_no_description():
-    class Foreign(torch.nn.Module):
-        name = "foreign"
+def test_only_segreg_takes_more_than_the_axes_from_the_pairs():
+    pairs = [box_pair((9, 8), (2, 2), (3, 3), (1, 1))]
+    follows = {name: entry.sizes_for(pairs) for name, entry in MODELS.items()}
+    assert follows.pop("segreg")["segmenter_labels"] == (0, 1)
+    assert set(map(str, follows.values())) == {"{}"}
+    assert "dims" in {field.name for field in fields(MODELS["rman"].sizes)}
 
-    for model in (Foreign(), torch.nn.Linear(1, 1)):
-        with pytest.raises(ValueError, match=f"model must be one of shmoareg, .*, got {type(model).__name__}"):
-            registry.describe(model)
+
+def test_a_description_is_of_strings_that_build_the_model_again(toy):
+    model = build("toy", dims=2, voxels=(1.0, 2.0), inner={"widths": (3,)})
+    said = describe(model)
+    assert said == {
+        "model": "toy",
+        "sizes": '{"dims": 2, "voxels": [1.0, 2.0], "inner": {"widths": [3]}, "nested": []}',
+    }
+    assert build(said["model"], **json.loads(said["sizes"])).sizes == model.sizes
 
 
-def test_unknown_names_and_sizes():
-    with pytest.raises(ValueError, match="name must be one of 'shmoareg', .* got 'vit'"):
-        registry.build_for("vit", [pair((8, 8))])
-    with pytest.raises(ValueError, match="sizes of 'rman' must be among attention, .*, widths, window, got 'depth'"):
-        models.build("rman", depth=3)
+@pytest.mark.parametrize("stranger", [nn.Linear(1, 1), Toy(ToySizes())])
+def test_a_model_that_is_not_in_the_table_is_not_described(stranger):
+    sentence = f"model must be one of shmoareg, .*voxelmorph, got {type(stranger).__name__}."
+    with pytest.raises(ValueError, match=sentence):
+        describe(stranger)

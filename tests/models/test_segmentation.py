@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from moereg.models.segmentation import Segmenter, classes
+from moereg.data import Pair
+from moereg.models import build_for
+from moereg.models.segmentation import SMALL_BACKBONE, Segmenter, classes, segmented_sizes
 
 pytest.importorskip("monai", reason="MONAI is not installed")
 
@@ -76,3 +78,35 @@ def test_images_of_another_kind(image, error):
 def test_labels_ascend_from_the_background(labels):
     with pytest.raises(ValueError, match="labels must ascend from 0 and be two or more, got"):
         Segmenter(labels, dims=2, widths=(2, 2))
+
+
+def pair(shape, *labels):
+    """Images of zeros; label maps that hold these values."""
+    maps = [torch.tensor(own).repeat(64)[: torch.Size(shape).numel()].view(1, *shape) for own in labels]
+    return Pair(torch.zeros(1, *shape), torch.zeros(1, *shape), *maps, name="own")
+
+
+def test_a_segreg_for_pairs_tells_their_labels_apart():
+    pairs = [pair((8, 8), (0, 2), (0, 7)), pair((8, 8), (3, 3), (9, 0))]
+    model = build_for("segreg", pairs)
+    assert model.sizes.segmenter_labels == (0, 2, 3, 7, 9)
+    assert model.sizes.backbone_sizes == SMALL_BACKBONE
+    assert model.backbone.sizes.widths == SMALL_BACKBONE["widths"]
+    assert model.backbone.sizes.dims == model.segmenter.dims == 2
+    own = build_for("segreg", pairs, segmenter_labels=(0, 2), backbone_sizes={})
+    assert own.sizes.segmenter_labels == (0, 2)
+    assert own.backbone.sizes.widths == (16, 32, 48)
+
+
+def test_labels_are_looked_for_in_the_first_pairs():
+    pairs = [pair((8, 8), (0, 1), (0, 1)) for _ in range(20)] + [pair((8, 8), (0, 5), (0, 5))]
+    assert segmented_sizes(pairs)["segmenter_labels"] == (0, 1)
+    assert segmented_sizes(pairs, look_at=21)["segmenter_labels"] == (0, 1, 5)
+    assert segmented_sizes(pairs[19:], look_at=1)["segmenter_labels"] == (0, 1)
+    assert segmented_sizes([pair((8, 8), (4, 4), (4, 4))])["segmenter_labels"] == (0, 4)
+
+
+@pytest.mark.parametrize("labels", [(), ((0, 1),)])
+def test_pairs_without_labels_teach_no_segmentation(labels):
+    with pytest.raises(ValueError, match="pairs must all have labels to learn from, got own without"):
+        segmented_sizes([pair((8, 8), *labels)])

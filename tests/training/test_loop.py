@@ -8,6 +8,7 @@ import torch
 
 from moereg import fields, metrics, models, training
 from moereg.data.pairs import Pair
+from moereg.models.storage import read_tensors
 from moereg.training import TrainingConfig, fit
 
 CONFIG = TrainingConfig(steps=8, similarity="mse", device="cpu", checkpoint_every=4)
@@ -73,7 +74,11 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
     resumed = tiny_model(seed=5)
     history = fit(resumed, blob_pairs(), CONFIG, out=tmp_path / "cut", resume=True, progress=False)
     assert torch.equal(weights_of(resumed), weights_of(whole))
-    assert history.loss == expected.loss
+    assert (history.loss, history.similarity, history.dice) == (expected.loss, expected.similarity, expected.dice)
+    ends = [read_tensors(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "cut")]
+    assert {name.split(".")[1] for name in ends[0][0] if name.startswith("adam.")} == {"step", "exp_avg", "exp_avg_sq"}
+    assert ends[0][0].keys() == ends[1][0].keys()
+    assert all(torch.equal(ends[0][0][name], ends[1][0][name]) for name in ends[0][0])  # Adam's moments too
 
 
 def test_every_pair_is_seen_once_an_epoch():
@@ -83,20 +88,17 @@ def test_every_pair_is_seen_once_an_epoch():
     assert seen[:5] != seen[5:]
 
 
-def test_both_directions_are_in_the_batch():
-    pairs = blob_pairs(2)
-    batch = training.collate(pairs, "cpu")
-    assert torch.equal(batch.moving[:2], batch.fixed[2:])
-    assert torch.equal(batch.fixed_labels[0], pairs[0].fixed_labels)
-    assert torch.equal(batch.fixed_labels[2], pairs[0].moving_labels)
-
-
-def test_soft_dice_by_hand():
-    moving = torch.zeros(1, 1, 4, 4, dtype=torch.int64)
-    fixed = moving.clone()
-    moving[..., :2], fixed[..., :1] = 1, 1  # 8 and 4 voxels, 4 in common: 2 * 4 / 12
-    loss = training.soft_dice_loss(moving, fixed, torch.zeros(1, 2, 4, 4))
-    torch.testing.assert_close(loss, torch.tensor(1 - 8 / 12))
+@pytest.mark.parametrize("without", ["moving_labels", "fixed_labels"])
+def test_a_batch_without_both_label_maps_has_no_overlap(without):
+    batch = training.collate(blob_pairs(1), "cpu")
+    registration = models.Registration(torch.zeros(2, 2, 24, 24), batch.moving)
+    # In each direction one disc against the other, as the labels have it without registration.
+    (disc,) = metrics.dice(batch.moving_labels[0], batch.fixed_labels[0]).values()
+    assert training.batch_dice(registration, batch) == pytest.approx(disc)
+    unlabelled = replace(batch, **{without: None})
+    assert unlabelled.labels is None
+    with pytest.raises(ValueError, match="batch must have label maps to be measured by, got none"):
+        training.batch_dice(registration, unlabelled)
 
 
 def test_label_supervision_and_routing_losses_are_in_the_loss():

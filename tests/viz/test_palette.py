@@ -1,11 +1,15 @@
 """Experts' colours stay apart for everybody, and belong to names, not to layers."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from moereg.viz.palette import EXPERTS, expert_colours
+from moereg import viz
+from moereg.viz import palette
+from moereg.viz.palette import EXPERTS, expert_colours, expert_index
 
 # Machado, Oliveira, Fernandes 2009, severity 1, on linear RGB.
 VISION = {
@@ -91,3 +95,41 @@ def test_a_name_has_one_colour_everywhere():
     kernels, heads = expert_colours(("1³", "3³", "5³", "7³")), expert_colours([f"head {i}" for i in range(4)])
     assert len({*kernels, *heads}) == 8
     assert len(set(expert_colours([f"head {i}" for i in range(8)]))) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("1³", 0), ("3²", 1), ("5³", 2), ("7²", 3),
+        ("head 0", 4), ("head 3", 7), ("head 4", 0), ("head 12", 0),
+        ("9³", 5), ("11³", 7), ("all", 4), ("13 wide", 1),
+    ],
+)  # fmt: skip
+def test_a_name_has_its_place(name, place):
+    """Kernels of the usual extents first; of all others the last number counts, from the fifth colour on."""
+    assert expert_index(name) == place
+    assert expert_colours([name]) == [EXPERTS[place]]
+
+
+def test_no_other_module_holds_a_colour():
+    """Hexadecimal colours, and names of colours as values of a keyword such as `color=`."""
+    folder = Path(viz.__file__).parent
+    written = re.compile(r"""["']#[0-9a-fA-F]{3,8}["']|\bcolou?rs?=["'][a-z]""")
+    found = {
+        path.name: written.findall(path.read_text())
+        for path in folder.rglob("*.py")
+        if path.name != "palette.py" and written.search(path.read_text())
+    }
+    assert found == {}
+    assert written.search('color="black"')
+    assert written.search("x = '#e8a53a'")
+
+
+def test_colours_of_charts_are_told_apart():
+    """What is measured, another, and the control, under every vision; chosen voxels stand out from any grey."""
+    for matrix in VISION.values():
+        seen = [lab(np.array(matrix) @ linear(c)) for c in (palette.MEASURED, palette.OTHER, palette.CONTROL)]
+        assert min(ciede2000(a, b) for a, b in itertools.combinations(seen, 2)) > 15
+        greys = [lab(np.array([level] * 3)) for level in np.linspace(0, 1, 11)]
+        for colour in (palette.MOTION, palette.CHOSEN, palette.FOLDED):
+            assert min(ciede2000(lab(np.array(matrix) @ linear(colour)), grey) for grey in greys) > 7

@@ -97,7 +97,8 @@ def test_nothing_is_fetched(page):
     assert addresses
     assert all(address.startswith("data:") for address in addresses if not address.startswith(("x", "$", "{")))
     assert "default-src 'none'" in page
-    assert "http:" not in page.replace("http://www.w3.org/2000/svg", "")
+    # Namespaces have names that nobody fetches; the view library knows those of SVG, MathML and HTML.
+    assert "http:" not in re.sub(r"http://www\.w3\.org/(2000/svg|1998/Math/MathML|1999/xhtml)\b", "", page)
     assert "https:" not in page
 
 

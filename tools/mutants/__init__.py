@@ -2,8 +2,8 @@
 
 `python -m tools.mutants moereg/fields.py` or `make mutants`; settings stand in `pyproject.toml` under `[tool.mutants]`.
 
-The mutations are mutmut's. The runner is our own, since mutmut's copies of functions leave out decorated ones and do not
-pass shape-typed imports or `torch.compile`:
+The mutations are mutmut's. The runner is our own, since mutmut's copies of functions leave out decorated ones and do
+not pass shape-typed imports or `torch.compile`:
 
 1. `sources` lists the mutants of a module,
 2. `covered` records which test executes which line, and chooses the tests of a mutant,

@@ -110,7 +110,7 @@ def _git(root: Path, *command: str) -> str:
 
 def preload(project: Project) -> None:
     """Import once what takes seconds, so that a forked process finds it there. Nothing of the library itself."""
-    os.environ.update(OMP_NUM_THREADS="1", MPLBACKEND="Agg")
+    os.environ.update(OMP_NUM_THREADS="1", MPLBACKEND="Agg", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     for name in project.preload:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -123,10 +123,7 @@ def up_to_date(project: Project, options: argparse.Namespace, modules: list[str]
     path = project.store / "coverage.json"
     record = Record.load(path)
     changed = record.follow(project.root)
-    if options.tests:
-        files = project_tests(project, options.tests)
-    else:
-        files = project_tests(project, ["tests"])
+    files = project_tests(project, options.tests or ["tests"])
     again = {project.mirrored(module) for module in changed & set(modules)} & set(files)
     stale = [
         file
@@ -141,6 +138,7 @@ def up_to_date(project: Project, options: argparse.Namespace, modules: list[str]
             record.add(Record(**new))
     record.forget({file for file in record.files if not (project.root / file).exists()})
     record.save(path)
+    print(f"{len(record.tests)} tests are known; {len(record.failed)} fail or are skipped here, those do not count")
     return record
 
 
@@ -198,7 +196,7 @@ def evidence(record: Record, known: dict, tests: list[str]) -> str:
 def run_all(project: Project, open_: list[Mutant], tests: dict, record: Record, jobs: int, notes: list[str]):
     """(key, status, test) of every mutant: first those that can be swapped, then those that need an import."""
     executed_on_import = {module: set(contexts.get(covered.ON_IMPORT, ())) for module, contexts in record.lines.items()}
-    later = [m for m in open_ if m.on_import or m.line in executed_on_import[m.module]]
+    later = [m for m in open_ if m.on_import or executed_on_import[m.module].intersection(m.related)]
     waiting = {m.key for m in later}
     by_key = {mutant.key: mutant for mutant in open_}
 

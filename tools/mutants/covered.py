@@ -1,7 +1,7 @@
 """Which test executes which line, how long it takes, and so: which tests a mutant has to face.
 
-The record is kept between runs. A test file is run again when its content changed; for a module that changed, lines move
-with the text around them, and its mirrored test file is run again.
+The record is kept between runs. A test file is run again when its content changed; for a module that changed, lines
+move with the text around them, and its mirrored test file is run again.
 """
 
 import difflib
@@ -105,19 +105,19 @@ def moved_lines(old: str, new: str) -> dict[int, int]:
 
 
 def select(project: Project, record: Record, mutants: list[Mutant], only: set[str] | None) -> dict[str, list[str]]:
-    """Mutant's key -> tests, nearest first, then quickest. None where no test executes the line."""
+    """Mutant's key -> tests, nearest first, then quickest; an empty list where no test executes the line."""
     chosen = {}
     for module in {mutant.module for mutant in mutants}:
         executing, near = record.executing(module), project.mirrored(module)
         usable = {
             t for t, about in record.tests.items() if t not in record.failed and (not only or about["file"] in only)
         }
+        on_import = set(record.lines.get(module, {}).get(ON_IMPORT, ()))
         anywhere = set().union(*executing.values())
         for mutant in (m for m in mutants if m.module == module):
-            if mutant.on_import:
-                tests = set().union(*(executing[line] for line in mutant.related)) or anywhere
-            else:
-                tests = executing[mutant.line]
+            tests = set().union(*(executing[line] for line in mutant.related))
+            if not tests and (mutant.on_import or on_import.intersection(mutant.related)):
+                tests = anywhere
             in_order = sorted(
                 tests & usable, key=lambda t: (record.tests[t]["file"] != near, record.tests[t]["seconds"], t)
             )

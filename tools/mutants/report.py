@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from tools.mutants.covered import MOST_SECONDS, MOST_TESTS
 from tools.mutants.settings import Project
 from tools.mutants.sources import Mutant
 
@@ -96,8 +97,9 @@ def write(project: Project, verdicts: list[Verdict], minutes: float, notes: list
     lines = [
         "# Mutation testing: the last whole run",
         "",
-        f"`make mutants-all`, {date.today()}, {machine}, {minutes:.0f} minutes. A mutant is one change in one line; it is",
-        "killed if a test of the unit layer fails or does not end. Accepted survivors do not count.",
+        f"`make mutants-all`, {date.today()}, {machine}, {minutes:.0f} minutes. A mutant is one change in one place;",
+        f"it is killed if a test of the unit layer fails or does not end. It faces at most {MOST_TESTS} tests or",
+        f"{MOST_SECONDS:.0f} seconds of them, nearest first. Accepted survivors do not count.",
         "",
         *tables(project, verdicts),
         *(["", *notes] if notes else []),

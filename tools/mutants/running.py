@@ -6,6 +6,7 @@ written into the working copy, and the library and the tests are imported anew, 
 """
 
 import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -68,13 +69,19 @@ def pool(project: Project, tasks: list[Callable[[int, Callable], None]], jobs: i
                 process.join()
                 if process.exitcode:
                     log = project.store / f"log-{slot}.txt"
-                    raise RuntimeError(f"a session broke off, see {log}:\n{log.read_text()[-2000:]}")
+                    raise RuntimeError(f"a session broke off, see {log}:\n{log.read_text()[-2000:]}") from None
                 free.append(slot)
 
 
 def _run_task(task: Callable, slot: int, writer) -> None:
-    os.setpgid(0, 0)
+    _end_with_parent()
     task(slot, writer.send)
+
+
+def _end_with_parent() -> None:
+    """A run that is broken off leaves no process behind."""
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def enter(project: Project, slot: int) -> None:
@@ -102,23 +109,22 @@ def run_swapped(project: Project, jobs: list[Job], slot: int, send: Callable) ->
     """Mutants of one module, in one collected session. Those that need an import come back as "import"."""
     enter(project, slot)
     files = sorted({test.split("::")[0] for _, tests, _ in jobs for test in tests})
-    code = pytest.main([*options(project, slot), *files], plugins=[_Swapping(jobs, send)])
+    code = pytest.main([*options(project, slot), *files], plugins=[_Swapping(project, jobs, send)])
     if code not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise SystemExit(f"pytest ended with {code}")
 
 
 class _Swapping:
-    def __init__(self, jobs: list[Job], send: Callable) -> None:
-        self.jobs, self.send = jobs, send
+    def __init__(self, project: Project, jobs: list[Job], send: Callable) -> None:
+        self.project, self.jobs, self.send = project, jobs, send
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
         items = {item.nodeid: item for item in session.items}
-        gc.collect()
-        gc.freeze()  # a collection in a forked process would copy every page it looks at
-        broken = self._broken(items)
         source = Path(self.jobs[0][0].module).read_bytes()
         functions = _Functions(self.jobs[0][0].module, source)
+        gc.freeze()  # a collection in a forked process would copy every page it looks at
+        broken = self._broken(items)
         for mutant, tests, usual in self.jobs:
             swap = functions.swap(mutant.apply(source))
             if swap is None:
@@ -174,7 +180,8 @@ class _Functions:
     def __init__(self, module: str, source: bytes) -> None:
         name = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         self.loader, self.path = sys.modules[name].__spec__.loader, sys.modules[name].__file__
-        places = {(code.co_qualname, code.co_firstlineno): key for key, code in self._codes(source).items()}
+        self.codes = self._codes(source)
+        places = {(code.co_qualname, code.co_firstlineno): key for key, code in self.codes.items()}
         self.live = defaultdict(list)
         for thing in gc.get_objects():
             if isinstance(thing, types.FunctionType) and thing.__code__.co_filename == self.path:
@@ -183,14 +190,15 @@ class _Functions:
                     self.live[key].append(thing)
 
     def swap(self, mutated: bytes) -> dict | None:
-        """Function -> its mutated code. None where a live function would need other closures."""
+        """Function -> its mutated code. None where that cannot be done: other closures, or no live function changes."""
         found, codes = {}, self._codes(mutated)
         for key, functions in self.live.items():
             for function in functions:
                 if key not in codes or codes[key].co_freevars != function.__code__.co_freevars:
                     return None
-                found[function] = codes[key]
-        return found
+                if codes[key] != self.codes[key]:
+                    found[function] = codes[key]
+        return found or None
 
     def _codes(self, source: bytes) -> dict:
         """(Qualified name, how many of that name came before) -> code."""
@@ -223,7 +231,8 @@ def run_imported(project: Project, jobs: list[Job], slot: int, send: Callable) -
             far = [test for test in tests if test not in near]
             for part in filter(None, (near, far)):
                 command = [*options(project, slot), *dict.fromkeys(test.split("::")[0] for test in part)]
-                outcome = _in_fork(lambda report, c=command, p=part: _fresh(c, p, report), 60 + 5 * usual)
+                limit = 5 * (project.patience + usual)  # collecting takes its time
+                outcome = _in_fork(lambda report, c=command, p=part: _fresh(c, p, report), limit)
                 if outcome[0] != "survived":
                     break
             send((mutant.key, *outcome))
@@ -257,13 +266,19 @@ class _Chosen:
 
 
 def _in_fork(work: Callable, limit: float) -> tuple[str, str]:
-    """Status and failed test of `work(report)`, run in a forked process that ends after `limit` seconds."""
+    """Status and failed test of `work(report)`, run in a forked process.
+
+    It ends after `limit` seconds of computing, on a busy machine as on a quiet one, or six times as long of waiting.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends even a loop in C
-        signal.setitimer(signal.ITIMER_REAL, limit)
+        _end_with_parent()
+        for alarm in (signal.SIGPROF, signal.SIGALRM):
+            signal.signal(alarm, signal.SIG_DFL)  # ends even a loop in C
+        signal.setitimer(signal.ITIMER_PROF, limit)
+        signal.setitimer(signal.ITIMER_REAL, 6 * limit)
         _limit_memory()
 
         def report(test: str) -> None:
@@ -282,7 +297,7 @@ def _in_fork(work: Callable, limit: float) -> tuple[str, str]:
     ready, _, _ = select.select([reader], [], [], 0)
     test = os.read(reader, 4096).decode() if ready else ""
     os.close(reader)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGALRM, signal.SIGPROF):
         return "timeout", test
     return ("survived" if status == 0 else "killed"), test
 

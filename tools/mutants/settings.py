@@ -7,7 +7,7 @@ from pathlib import Path
 from tools.layers import LAYERS, PYTEST
 
 UNIT = LAYERS["unit"][0][len(PYTEST) :]  # which tests count
-OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:benchmark", "-p", "no:randomly", *UNIT]
+OPTIONS = ["-q", "-p", "no:cacheprovider", *UNIT]
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Project:
     root: Path
     package: str
     exclude: tuple[str, ...]  # paths that are not mutated
+    patience: float  # seconds on top of five times what the tests usually take, before a mutant counts as endless
     preload: tuple[str, ...]  # modules imported once, before any fork
     groups: tuple[dict, ...]  # name, target in percent, paths (prefixes); the first that fits counts
 
@@ -24,7 +25,7 @@ class Project:
     def read(cls, root: Path) -> "Project":
         own = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["mutants"]
         lists = {name: tuple(own.get(name, ())) for name in ("exclude", "preload", "groups")}
-        return cls(root.resolve(), own["package"], **lists)
+        return cls(root.resolve(), own["package"], patience=own.get("patience", 10), **lists)
 
     @property
     def store(self) -> Path:

@@ -30,7 +30,7 @@ class Mutant:
     before: str  # the lines that differ, joined
     after: str
     on_import: bool  # outside the body of every function: only a fresh import shows it
-    related: tuple[int, ...]  # lines to which an `on_import` mutant matters
+    related: tuple[int, ...]  # lines of its statement; of an `on_import` mutant, lines that use what it changes
     key: str  # the same for the same change of the same source
 
     def apply(self, source: bytes) -> bytes:
@@ -146,6 +146,18 @@ class _Places:
     def in_body(self, offset: int) -> bool:
         return any(self._start(f.body[0]) <= offset < self._end(f) for f in self.functions)
 
+    def statement(self, offset: int) -> tuple[int, ...]:
+        """Lines of the innermost statement, of a compound one its head: tracing may see the first one alone."""
+        line = self.line(offset)
+        heads = (
+            (node.lineno, node.body[0].lineno - 1 if hasattr(node, "body") else node.end_lineno)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.stmt | ast.ExceptHandler)
+        )
+        around = [(start, max(start, end)) for start, end in heads if start <= line <= max(start, end)]
+        start, end = max(around, default=(line, line))
+        return tuple(range(start, end + 1))
+
     def related(self, offset: int) -> tuple[int, ...]:
         """Lines that use what is defined at `offset`: the function of a default, every mention of a constant."""
         for function in self.functions:
@@ -194,6 +206,6 @@ def _mutant(module: str, source: bytes, places: _Places, start: int, end: int, t
         before=" ".join(" ".join(changed).split()),
         after=" ".join(" ".join(became).split()),
         on_import=on_import,
-        related=places.related(start) if on_import else (),
+        related=places.related(start) if on_import else places.statement(start),
         key=key,
     )

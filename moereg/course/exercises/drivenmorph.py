@@ -36,7 +36,7 @@ def control(answer: str, *, rows: list[dict]) -> tuple[bool, str]:
     coarsest = max(row["level"] for row in rows)
     first = {row["control"]: row["angle"] for row in rows if (row["level"], row["round"]) == (coarsest, 1)}
     angles = {name: first[name] for name in ("other pair", "untrained")}
-    closest = min(angles, key=angles.get)
+    closest = min(angles, key=angles.__getitem__)
     told = ", ".join(f"{name} {angle:.0f}" for name, angle in angles.items())
     if answer == closest:
         return True, f"Degrees from the missing displacement: {told}, trained {first['own']:.0f}."

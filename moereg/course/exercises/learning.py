@@ -47,7 +47,7 @@ def unknowns(answer: float, *, weights: int, shape: tuple[int, ...]) -> tuple[bo
 def overfit(answer: int, *, seen: dict[int, float], unseen: dict[int, float]) -> tuple[bool, str]:
     """Which network overfits most? Errors on training and on test pairs by number of training pairs."""
     gaps = {pairs: unseen[pairs] - seen[pairs] for pairs in seen}
-    right = max(gaps, key=gaps.get)
+    right = max(gaps, key=gaps.__getitem__)
     if answer == right:
         return True, f"{seen[right]:.0%} of the motion is left on its own pairs, {unseen[right]:.0%} on the others."
     if answer in gaps:

@@ -40,7 +40,7 @@ def recursions(answer: int, *, rows: Sequence[dict]) -> tuple[bool, str]:
         if (row["attention"], row["trained"]) == ("mutual", 1):
             means.setdefault(row["recursions"], []).append(row["dice"])
     dice = {k: sum(values) / len(values) for k, values in means.items()}
-    best = max(dice, key=dice.get)
+    best = max(dice, key=dice.__getitem__)
     listed = ", ".join(f"{k}: {value:.3f}" for k, value in sorted(dice.items()))
     if answer == best:
         return True, f"Dice by recursions is {listed}. It never saw an image that was nearly registered."

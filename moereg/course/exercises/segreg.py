@@ -44,7 +44,7 @@ def systematic(answer: str, *, rows: Sequence[dict]) -> tuple[bool, str]:
     said = ", ".join(f"{value:.3f} for {name}" for name, value in loss.items())
     if answer not in loss:
         return False, 'Answer "grown" or "shrunk".'
-    if answer == max(loss, key=loss.get):
+    if answer == max(loss, key=loss.__getitem__):
         why = (
             "An outline that is wrong in the same way in both images still matches; an organ that is shrunk away has "
             "no region of its own left."

@@ -28,7 +28,7 @@ def control(answer: str) -> tuple[bool, str]:
 def missed(answer: str, *, rows: list[dict]) -> tuple[bool, str]:
     """Random gates in which direction cost most?"""
     costs = {row["what"]: row["epe_change"] for row in rows if row["change"] == "random gates"}
-    worst = max(costs, key=costs.get)
+    worst = max(costs, key=costs.__getitem__)
     if answer == worst:
         return True, f"{costs[worst]:+.3f} voxels. Compare it with how far tissue moves in that direction."
     if answer in costs:

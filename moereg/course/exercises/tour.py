@@ -39,7 +39,7 @@ def gates(answer: int, *, shape: tuple[int, ...], k: int) -> tuple[bool, str]:
 
 def knockout(answer: str, *, errors: dict[str, float], complete: float) -> tuple[bool, str]:
     """Without which expert does the endpoint error grow most?"""
-    worst = max(errors, key=errors.get)
+    worst = max(errors, key=errors.__getitem__)
     if answer not in errors:
         return False, f"Name one of {', '.join(errors)}."
     grown = errors[answer] - complete

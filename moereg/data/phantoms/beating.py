@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,21 @@ from moereg.data.phantoms.scene import Scene, View
 Fields = tuple[Float[Tensor, "dims *space"], Float[Tensor, "dims *space"]]
 BASE = -38.0  # the valves' plane on axis 0, millimetres
 CORE = {2: 9.0, 3: 12.0}  # millimetres: at 1.7 times this distance a sink has lost its divergence
+
+
+@runtime_checkable
+class Ventricle(Protocol):
+    """What of a subject this motion has to know: its left ventricle's cavity, in millimetres."""
+
+    @property
+    def radius(self) -> float:
+        """At the valves' plane."""
+        ...
+
+    @property
+    def length(self) -> float:
+        """From the valves' plane to the apex."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class Beating:
 
     def move(self, scene: Scene, view: View, generator: torch.Generator) -> Fields:
         """The displacement from end-diastole to end-systole and its inverse."""
-        if not hasattr(scene, "radius"):
+        if not isinstance(scene, Ventricle):
             raise ValueError("motion must suit the anatomy: Beating moves 'cardiac' only, whose subjects have a heart.")
         points = view.positions()
         draws = torch.rand(3, generator=generator).tolist()
@@ -56,17 +72,17 @@ class Beating:
         return flow(view.voxels(velocity * _border(points, view)))
 
 
-def _sinks(points: Tensor, scene: Scene, ejection: float) -> Tensor:
+def _sinks(points: Tensor, heart: Ventricle, ejection: float) -> Tensor:
     """Radial inflow `v_r = -s / r` takes `2 s` from `r^2` in unit time."""
-    strength = ejection * scene.radius**2 / 2
+    strength = ejection * heart.radius**2 / 2
     velocity = torch.zeros_like(points)
     if points.ndim == 3:
-        places, power, weight = [0.0], 2, strength * (1 - (BASE / scene.length) ** 2)  # the slice's own radius
+        places, power, weight = [0.0], 2, strength * (1 - (BASE / heart.length) ** 2)  # the slice's own radius
         offset = points.clone()
         offset[0] = 0
     else:
         step = 7.0
-        places = [BASE + 4 + step * k for k in range(int((scene.length - 30) / step) + 1)]
+        places = [BASE + 4 + step * k for k in range(int((heart.length - 30) / step) + 1)]
         # Sinks of weight m, h apart, act as a line: v_r = sum_k m r / rho^3 -> 2 m / (h r).
         power, weight = 3, strength * step / 2
         offset = points
@@ -77,23 +93,23 @@ def _sinks(points: Tensor, scene: Scene, ejection: float) -> Tensor:
         squared = away.square().sum(0).add_(1e-3)
         core = 1 - torch.exp(-(squared.sqrt() / CORE[power]).pow(3))
         velocity -= away * (weight * core / squared ** (power / 2))
-    return velocity * _window(points, scene.radius + 18, 24.0)
+    return velocity * _window(points, heart.radius + 18, 24.0)
 
 
-def _turn(points: Tensor, scene: Scene, angle: float) -> Tensor:
+def _turn(points: Tensor, heart: Ventricle, angle: float) -> Tensor:
     """Rotation about axis 0 by an angle that depends on the place along it."""
-    share = -0.35 + 1.35 * smooth_step((points[0] - BASE) / scene.length) if points.ndim == 4 else 1.0
-    rate = angle * share * _window(points, scene.radius + 10, 28.0)
+    share = -0.35 + 1.35 * smooth_step((points[0] - BASE) / heart.length) if points.ndim == 4 else 1.0
+    rate = angle * share * _window(points, heart.radius + 10, 28.0)
     return torch.stack([torch.zeros_like(points[0]), -rate * points[2], rate * points[1]])
 
 
-def _shorten(points: Tensor, scene: Scene, share: float) -> Tensor:
+def _shorten(points: Tensor, heart: Ventricle, share: float) -> Tensor:
     """The base moves towards the apex, and the radius grows so that no volume is lost."""
-    apex = BASE + scene.length
+    apex = BASE + heart.length
     z = points[0] - apex
     rate = -math.log(1 - share)
     radius = points[1:].square().sum(0).sqrt().clamp_min(1e-3)
-    start, fade = scene.radius + 14, 26.0
+    start, fade = heart.radius + 14, 26.0
     t = ((radius - start) / fade).clamp(0, 1)
     window, slope = 1 - smooth_step(t), -6 * t * (1 - t) / fade
     along, along_slope = _along(points[0])

@@ -1,6 +1,7 @@
 """Breathing: a smooth expansion of the whole chest, and contents that slide along its wall."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -8,9 +9,28 @@ from torch import Tensor
 
 from moereg.data.phantoms.motion import border_window, flow, smooth_pattern, smooth_step
 from moereg.data.phantoms.scene import Scene, View
+from moereg.data.phantoms.shapes import Shape
 from moereg.fields import compose
 
 Fields = tuple[Float[Tensor, "dims *space"], Float[Tensor, "dims *space"]]
+
+
+@runtime_checkable
+class Pleura(Protocol):
+    """What of a subject this motion has to know: where its contents slide, and how it is posed."""
+
+    @property
+    def pleura(self) -> Shape:
+        """The surface along which they slide, in the straight chest."""
+        ...
+
+    def pose(self, points: Tensor) -> Tensor:
+        """Positions in the field of view to positions in the straight chest."""
+        ...
+
+    def unpose(self, straight: Tensor) -> Tensor:
+        """The inverse of `pose`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +63,7 @@ class Breathing:
 
     def move(self, scene: Scene, view: View, generator: torch.Generator) -> Fields:
         """The displacement from exhale to inhale and its inverse, both with a jump at the pleura."""
-        if not hasattr(scene, "pleura"):
+        if not isinstance(scene, Pleura):
             raise ValueError("motion must suit the anatomy: Breathing moves 'lung' only, whose subjects have a pleura.")
         points = view.positions()
         wall, wall_inverse = flow(self._expansion(points, view, generator), steps=4)
@@ -62,20 +82,20 @@ class Breathing:
         growth[0] = 0.5 * share * (points[1] - 70)  # the front rises
         return view.voxels(growth) * border_window(view.shape, 0.12)
 
-    def _slip(self, scene: Scene, points: Tensor, view: View, generator: torch.Generator) -> Tensor:
+    def _slip(self, chest: Pleura, points: Tensor, view: View, generator: torch.Generator) -> Tensor:
         """Velocity in voxels: down the straight chest's axis, to which its wall is parallel, then posed like it."""
-        straight = scene.pose(points)
+        straight = chest.pose(points)
         descent = _between(self.descent, generator)
         profile = smooth_step((points[0] + 165) / 240) * smooth_step((158 - points[0]) / 78)
         uneven = 1 + 0.3 * smooth_pattern(view.shape, 0.4, generator) + 0.0015 * straight[1]
-        depth = -scene.pleura(straight)
+        depth = -chest.pleura(straight)
         fade = self.wobble * smooth_step(depth / 30) * border_window(view.shape, 0.15)
         velocity = torch.zeros_like(points)
         velocity[0] = descent * profile * uneven
         for axis in view.shown[1:]:
             velocity[axis] = fade * smooth_pattern(view.shape, 0.3, generator)
         step = 0.05  # the pose's derivative along the velocity, by a small step
-        return view.voxels((scene.unpose(straight + step * velocity) - scene.unpose(straight)) / step)
+        return view.voxels((chest.unpose(straight + step * velocity) - chest.unpose(straight)) / step)
 
 
 def _between(limits: tuple[float, float], generator: torch.Generator) -> float:

@@ -89,7 +89,8 @@ def smooth_pattern(shape: tuple[int, ...], length: float, generator: torch.Gener
     count = max(1, math.ceil(1 / length - 1e-9)) + 3
     pattern = torch.randn([count] * len(shape), generator=generator)
     for size in shape:  # each product takes the first axis away and puts the finished one last
-        pattern = torch.tensordot(pattern, _spline_basis(size, count), dims=([0], [1]))
+        basis = _spline_basis(size, count)
+        pattern = torch.tensordot(pattern, basis, dims=([0], [1]))  # type: ignore[arg-type]  # torch types only a number
     return pattern / pattern.abs().max()
 
 

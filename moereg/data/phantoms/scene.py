@@ -94,6 +94,7 @@ class Mover(Protocol):
 
     def move(self, scene: Scene, view: View, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The displacement `u` from the fixed to the moving image and its inverse, each `(D, *S)` in voxels."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ which is exact on the surface and to first order near it: enough for an edge tha
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
-EVERYWHERE: Bounds = ((-math.inf,) * 3, (math.inf,) * 3)
+Corner = tuple[float, float, float]
+Bounds = tuple[Corner, Corner]
+EVERYWHERE: Bounds = ((-math.inf, -math.inf, -math.inf), (math.inf, math.inf, math.inf))
 
 
 @runtime_checkable
@@ -27,9 +28,11 @@ class Shape(Protocol):
 
     def __call__(self, points: Float[Tensor, "3 *space"]) -> Float[Tensor, "*space"]:
         """Signed distance in millimetres of each position."""
+        ...
 
     def bounds(self) -> Bounds:
         """Lowest and highest coordinates of a box that holds the shape."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Ellipsoid:
         for (i, j), curvature in self.bend.items():
             reach = reach + self.rotation[:, i].abs() * abs(curvature) * own[j] ** 2 / self.radii[j]
         centre = torch.tensor(list(self.centre))
-        return tuple((centre - reach).tolist()), tuple((centre + reach).tolist())
+        return _corner((centre - reach).tolist()), _corner((centre + reach).tolist())
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,8 @@ class Union:
     def bounds(self) -> Bounds:
         (low_a, high_a), (low_b, high_b) = self.first.bounds(), self.second.bounds()
         margin = self.blend / 4
-        low = tuple(min(pair) - margin for pair in zip(low_a, low_b, strict=True))
-        high = tuple(max(pair) + margin for pair in zip(high_a, high_b, strict=True))
+        low = _corner(min(pair) - margin for pair in zip(low_a, low_b, strict=True))
+        high = _corner(max(pair) + margin for pair in zip(high_a, high_b, strict=True))
         return low, high
 
 
@@ -168,7 +171,7 @@ class Intersection:
 
     def bounds(self) -> Bounds:
         (low_a, high_a), (low_b, high_b) = self.first.bounds(), self.second.bounds()
-        return tuple(map(max, low_a, low_b)), tuple(map(min, high_a, high_b))
+        return _corner(map(max, low_a, low_b)), _corner(map(min, high_a, high_b))
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,7 @@ class Rod:
 
     def bounds(self) -> Bounds:
         ends, widest = list(zip(self.start, self.stop, strict=True)), max(self.radii)
-        return tuple(min(pair) - widest for pair in ends), tuple(max(pair) + widest for pair in ends)
+        return _corner(min(pair) - widest for pair in ends), _corner(max(pair) + widest for pair in ends)
 
 
 def rotation(angles: Sequence[float]) -> Tensor:
@@ -234,3 +237,8 @@ def rotation(angles: Sequence[float]) -> Tensor:
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
     return like.new_tensor(list(values)).reshape(3, *[1] * (like.ndim - 1))
+
+
+def _corner(coordinates: Iterable[float]) -> Corner:
+    first, second, third = coordinates
+    return first, second, third

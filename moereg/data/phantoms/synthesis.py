@@ -1,5 +1,6 @@
 """`make`, one pair from one seed, and `Phantoms`, many."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,6 +110,9 @@ class Phantoms:
 
     def __len__(self) -> int:
         return self.count
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Pair:
         if not -self.count <= index < self.count:

@@ -1,4 +1,4 @@
-"""Where does a voxel of one image look in the other? A figure, and buttons to choose the voxel with."""
+"""Figures of RMAn: where a voxel of one image looks in the other, with buttons to choose it; what recursions bring."""
 
 import torch
 from jaxtyping import Float
@@ -7,13 +7,13 @@ from torch import Tensor
 
 from moereg.data.pairs import Pair
 from moereg.fields import sample
-from moereg.models.rman import STRIDES, RecursiveRegistration
+from moereg.models import RecursiveRegistration
 from moereg.viz.figures import show_image, slice_of
+from moereg.viz.palette import CHOSEN, CONTROL
+from moereg.viz.style import STYLES, heading, key_below, line_over_seeds
 
-CHOSEN = "#e8a53a"
 
-
-def draw_looks(
+def draw_attention(
     pair: Pair,
     registration: RecursiveRegistration,
     voxel: tuple[int, ...],
@@ -36,10 +36,12 @@ def draw_looks(
         weights = registration.attention_of(voxel, recursion=recursion, module=module).mean(0)
         before = registration.steps[recursion - 2] if recursion > 1 else torch.zeros_like(registration.displacement)
         warped = sample(pair.moving[None], before[:1])[0, 0]
-        cut = None if flat else int(weights.flatten(1).sum(1).argmax())
-        behind = None if flat else min(cut * STRIDES[module], pair.shape[0] - 1)
+        cut = behind = None
+        if not flat:
+            cut = int(weights.flatten(1).sum(1).argmax())
+            behind = min(cut * RecursiveRegistration.strides[module], pair.shape[0] - 1)
         show_image(ax, warped, title=f"moving, recursion {recursion}", index=behind)
-        half = STRIDES[module] / 2  # token i covers the voxels around STRIDES * i
+        half = RecursiveRegistration.strides[module] / 2  # token i covers the voxels around stride * i
         rows, columns = weights.shape[-2:]
         extent = (-half, (columns - 0.5) * 2 * half, (rows - 0.5) * 2 * half, -half)
         limits = ax.get_xlim(), ax.get_ylim()
@@ -58,7 +60,7 @@ def _target(pair: Pair, before: Float[Tensor, "dims *space"], voxel: tuple[int, 
     That is y with y + before(y) = x + u(x), by the fixed point `y <- x + u(x) - before(y)`, as in `fields.invert`.
     """
     place = (slice(None), *voxel)
-    wanted = torch.tensor(voxel, dtype=before.dtype) + pair.displacement[place]
+    wanted = torch.tensor(voxel, dtype=before.dtype) + pair.require("displacement")[place]
     y = wanted.clone()
     for _ in range(20):
         nearest = [int(v.round().clamp(0, n - 1)) for v, n in zip(y, pair.shape, strict=True)]
@@ -67,14 +69,14 @@ def _target(pair: Pair, before: Float[Tensor, "dims *space"], voxel: tuple[int, 
 
 
 def attention_picker(pair: Pair, registration: RecursiveRegistration, *, module: int = 1, start: tuple[int, int]):
-    """Buttons for the tokens of a 2-D fixed image, as grey as the image there; a click draws `draw_looks`.
+    """Buttons for the tokens of a 2-D fixed image, as grey as the image there; a click draws `draw_attention`.
 
     Works with the keyboard too (tab and space). Returns an ipywidgets box.
     """
     from IPython.display import display
     from ipywidgets import Button, GridBox, HBox, Layout, Output
 
-    stride = STRIDES[module]
+    stride = RecursiveRegistration.strides[module]
     rows, columns = registration.looks[0][module].fixed.shape[2:]
     picture, buttons = Output(), []
     recursions = tuple(range(1, len(registration.steps) + 1))
@@ -83,7 +85,7 @@ def attention_picker(pair: Pair, registration: RecursiveRegistration, *, module:
         voxel = tuple(min(stride * i, n - 1) for i, n in zip((row, column), pair.shape, strict=True))
         picture.clear_output(wait=True)
         with picture:
-            display(draw_looks(pair, registration, voxel, recursions=recursions, module=module))
+            display(draw_attention(pair, registration, voxel, recursions=recursions, module=module))
 
     for row in range(rows):
         for column in range(columns):
@@ -98,3 +100,26 @@ def attention_picker(pair: Pair, registration: RecursiveRegistration, *, module:
     show(*(v // stride for v in start))
     grid = GridBox(buttons, layout=Layout(grid_template_columns=f"repeat({columns}, 28px)", width="max-content"))
     return HBox([grid, picture])
+
+
+def draw_recursions(rows: list[dict]) -> Figure:
+    """Dice and surface distance against recursions: a column per K_train, a line per attention, seeds as dots."""
+    trained = sorted({row["trained"] for row in rows})
+    kinds = list(dict.fromkeys(row["attention"] for row in rows))
+    figure = Figure(figsize=(2.2 * len(trained) + 0.8, 4.6), layout="constrained")
+    grid = figure.subplots(2, len(trained), sharex=True, sharey="row", squeeze=False)
+    for column, number in enumerate(trained):
+        for axes, key in zip(grid[:, column], ("dice", "asd"), strict=True):
+            for kind, style in zip(kinds, STYLES, strict=False):
+                own = [row for row in rows if (row["trained"], row["attention"]) == (number, kind)]
+                line_over_seeds(
+                    axes, own, "recursions", key, style, label=f"{kind} attention" if kind != "none" else "none"
+                )
+            axes.axvline(number, color=CONTROL, linewidth=6, alpha=0.2)
+            axes.set_xticks(sorted({row["recursions"] for row in rows}))
+        heading(grid[0, column], f"trained with {number}")
+        grid[1, column].set_xlabel("recursions")
+    grid[0, 0].set_ylabel("Dice")
+    grid[1, 0].set_ylabel("surface distance, mm")
+    key_below(figure)
+    return figure

@@ -1,0 +1,86 @@
+"""The figure of a finding, chosen by what its rows hold, and the figures that compare trained networks.
+
+Figures of one model's experiments stand under its name (`drivenmorph`, `rman`, `segreg`), those of the audit of a
+routed network in `audit`.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from moereg.viz.audit import draw_agreement, draw_correlation, draw_knock_out, draw_load, draw_usage
+from moereg.viz.drivenmorph import draw_forces
+from moereg.viz.palette import CONTROL, MEASURED, OTHER
+from moereg.viz.rman import draw_recursions
+from moereg.viz.segreg import draw_labels, draw_quality, draw_regularity
+from moereg.viz.style import dots_over_seeds, heading
+
+
+def draw(finding) -> Figure:
+    """The figure of a finding, chosen by what its rows hold, with the question above it.
+
+    Raises:
+        ValueError: rows of a kind that nobody draws, or no rows.
+    """
+    keys = sorted(finding.rows[0]) if finding.rows else []
+    drawing = next((drawing for key, drawing in DRAWINGS.items() if key in keys), None)
+    if drawing is None:
+        raise ValueError(f"rows must hold one of {', '.join(DRAWINGS)}, got {keys}.")
+    figure = drawing(finding.rows)
+    figure.suptitle(finding.question, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+def draw_variants(rows: list[dict]) -> Figure:
+    """Every seed of every variant or method as a dot, Dice and endpoint error (where the truth is known)."""
+    kind = "variant" if "variant" in rows[0] else "method"
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    variants = list(dict.fromkeys(row[kind] for row in rows))
+    keys = [key for key in ("dice", "epe") if any(row[key] is not None for row in rows)]
+    figure = Figure(figsize=(4.2 * len(keys), 0.34 * len(variants) * len(tasks) + 1.2), layout="constrained")
+    grid = np.array(figure.subplots(len(tasks), len(keys), sharey=True, squeeze=False))
+    for (t, task), (k, key) in ((a, b) for a in enumerate(tasks) for b in enumerate(keys)):
+        axes, own = grid[t, k], [row for row in rows if row["task"] == task]
+        if all(row[key] is None for row in own):
+            axes.set_visible(False)  # the truth is not known
+            continue
+        dots_over_seeds(axes, {variant: [row[key] for row in own if row[kind] == variant] for variant in variants})
+        heading(axes, task)
+        axes.set_xlabel("Dice" if key == "dice" else "endpoint error, voxels")
+    return figure
+
+
+def draw_profiles(rows: list[dict]) -> Figure:
+    """Mean kernel extent asked for by each direction, one column of dots per motion."""
+    figure = Figure(figsize=(5.6, 2.6), layout="constrained")
+    axes = figure.subplots()
+    motions = list(dict.fromkeys(row["motion"] for row in rows))
+    directions = list(dict.fromkeys(row["router"] for row in rows))
+    for number, (motion, colour) in enumerate(zip(motions, (MEASURED, OTHER, CONTROL), strict=False)):
+        for place, direction in enumerate(directions):
+            values = [row["extent"] for row in rows if (row["motion"], row["router"]) == (motion, direction)]
+            across = [place + 0.12 * (number - 0.5)] * len(values)
+            axes.plot(across, values, "o", color=colour, label=motion if place == 0 else None)
+    axes.set_xticks(range(len(directions)), directions)
+    axes.set_ylabel("mean kernel extent, voxels")
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+# Key of a row -> who draws rows that have it. The first that fits is taken.
+DRAWINGS: dict[str, Callable[[list[dict]], Figure]] = {
+    "variant": draw_variants,
+    "method": draw_variants,
+    "extent": draw_profiles,
+    "load": draw_load,
+    "usage": draw_usage,
+    "change": draw_knock_out,
+    "spearman": draw_correlation,
+    "agreement": draw_agreement,
+    "angle": draw_forces,
+    "recursions": draw_recursions,
+    "labels": draw_labels,
+    "way": draw_quality,
+    "regularity": draw_regularity,
+}

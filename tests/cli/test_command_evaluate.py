@@ -1,0 +1,84 @@
+"""`moereg evaluate`: numbers of methods whose answer is known, on boxes whose distance is known."""
+
+import json
+
+import pytest
+import torch
+
+from moereg import cli, training
+from tests.cli.conftest import SHIFTS, SIZE, SPACING
+
+pytestmark = pytest.mark.plain_errors  # a set of pairs is no Sequence
+
+
+@pytest.fixture
+def evaluate(table, tmp_path, capsys):
+    """`evaluate("--method", "identity")` -> what the file holds, what was printed to either stream."""
+
+    def run(*arguments: str) -> tuple[dict, str, str]:
+        out = tmp_path / "deep" / "numbers.json"
+        assert cli.main(["evaluate", *arguments, "--data", str(table), "--json", str(out)]) == 0
+        printed, progress = capsys.readouterr()
+        assert printed == f"{out}\n"
+        return json.loads(out.read_text()), printed, progress
+
+    return run
+
+
+def test_before_registration_by_hand(evaluate):
+    """The box has 4 voxels along the file's first axis, of 1.5 mm, and is moved by 1, 2 and 3 of them."""
+    numbers, _, progress = evaluate("--method", "identity")
+    dices = [(SIZE[0] - shift[0]) / SIZE[0] for shift in SHIFTS]
+    pairs = numbers["identity"]["pairs"]
+    assert [pair["dice_mean"] for pair in pairs] == pytest.approx(dices)
+    assert numbers["identity"]["dice"] == pytest.approx(0.5)
+    assert [pair["hd95"]["1"] for pair in pairs] == pytest.approx([shift[0] * SPACING[0] for shift in SHIFTS], rel=1e-5)
+    assert [pair["pair"] for pair in pairs] == [f"moving{n}-fixed" for n in (1, 2, 3)]
+    assert "measure identity: 100%" in progress
+
+
+def test_every_method_and_weights_file_has_its_own_numbers(evaluate, weights):
+    """One model moves the box back, one further away: along the second tensor axis, where the oblique file's first
+    axis comes to lie, against its direction."""
+    back, away = weights("centres"), weights("shift", voxels=(0.0, 9.0, 0.0))
+    arguments = ["--weights", str(back), str(away), "--method", "demons-thirion", "identity"]
+    numbers, *_ = evaluate(*arguments, "--device", "cpu")
+    assert list(numbers) == ["demons-thirion", "identity", str(back), str(away)]
+    assert numbers[str(back)]["dice"] == pytest.approx(1)
+    assert numbers[str(back)]["hd95"] == pytest.approx(0)
+    assert numbers[str(away)]["dice"] == 0
+    assert numbers["demons-thirion"]["dice"] > 0.6
+
+
+def test_as_many_pairs_as_asked_for(evaluate):
+    assert [len(evaluate("--method", "identity", *some)[0]["identity"]["pairs"]) for some in
+            (["--pairs", "1"], ["--pairs", "2"], [])] == [1, 2, 3]  # fmt: skip
+
+
+def test_models_measure_where_they_are_told_to(evaluate, weights, monkeypatch):
+    """The model insists that images come to where it is itself."""
+    asked = []
+
+    def best_device(name):
+        asked.append(name)
+        return torch.device("meta")
+
+    monkeypatch.setattr(training, "best_device", best_device)
+    numbers, *_ = evaluate("--weights", str(weights("elsewhere")), "--device", "mps")
+    assert next(iter(numbers.values()))["dice"] == pytest.approx(0.5)
+    evaluate("--weights", str(weights("elsewhere")))
+    assert asked == ["mps", "auto"]
+
+
+def test_the_pairs_are_those_of_the_test_split(evaluate, monkeypatch):
+    from moereg.data import datasets
+
+    real, asked = datasets.load, []
+
+    def load(*arguments, **options):
+        asked.append((arguments[1:], options))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(datasets, "load", load)
+    evaluate("--method", "identity", "--pairs", "2")
+    assert asked == [(("test",), {"count": 2})]

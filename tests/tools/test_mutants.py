@@ -1,0 +1,173 @@
+"""The mutation tool on a library of five lines, where every mutant's fate is known by hand."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.mutants.covered import Record, moved_lines
+from tools.mutants.sources import mutants
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = """
+[tool.mutants]
+package = "toy"
+patience = 1
+groups = [{ name = "all", target = 50, paths = ["toy"] }]
+[tool.pytest.ini_options]
+pythonpath = ["."]
+"""
+LIBRARY = '''"""Words that are no code."""
+
+from functools import cache
+
+LIMIT = 3
+
+
+@cache
+def clip(value: int, low: int = 0) -> int:
+    if value > LIMIT:
+        return LIMIT
+    return max(value, low)
+
+
+def wait(n):
+    while n > 0:
+        n = n - 1
+    return n
+
+
+def never():
+    return 1 + 1
+'''
+TESTS = """
+import pytest
+from toy import sizes
+
+
+@pytest.fixture(scope="module")
+def waited():
+    return sizes.wait(2)
+
+
+def test_other(waited):
+    assert waited is not None
+
+
+def test_large():
+    assert sizes.clip(5) == 3
+
+
+def test_wait(waited):
+    assert waited == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("toy")
+    for name, text in {"pyproject.toml": SETTINGS, "toy/sizes.py": LIBRARY, "tests/test_sizes.py": TESTS}.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    (root / "toy/__init__.py").touch()
+    git(root, "init", "-q", "-b", "main")
+    (root / ".gitignore").write_text(".mutants/\n__pycache__/\n")
+    commit(root)
+    return root
+
+
+def git(root: Path, *command: str) -> None:
+    who = ("-c", "user.name=toy", "-c", "user.email=toy@example.org")
+    subprocess.run(["git", *who, *command], cwd=root, check=True, capture_output=True)
+
+
+def commit(root: Path) -> None:
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "toy")
+
+
+def run(root: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "tools.mutants", "--root", str(root), "--jobs", "1", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def fates(toy) -> dict[tuple[str, str], str]:
+    """(Line before, line after) -> fate."""
+    run(toy, "toy/sizes.py")
+    return stored(toy)
+
+
+def stored(toy) -> dict[tuple[str, str], str]:
+    known = {e["key"]: e["status"] for e in map(json.loads, (toy / ".mutants/results.jsonl").read_text().splitlines())}
+    found = mutants(toy, "toy/sizes.py")
+    return {(mutant.before, mutant.after): known.get(mutant.key, "not executed") for mutant in found}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fate"),
+    [
+        ("if value > LIMIT:", "if value <= LIMIT:", None),  # no such operator
+        ("if value > LIMIT:", "if value >= LIMIT:", "survived"),  # 3 becomes 3
+        ("LIMIT = 3", "LIMIT = 4", "killed"),  # a constant: the module is imported anew
+        ("LIMIT = 3", "LIMIT = None", "killed"),
+        ("def clip(value: int, low: int = 0) -> int:", "def clip(value: int, low: int = 1) -> int:", "survived"),
+        ("return max(value, low)", "return max(value, None)", "not executed"),
+        ("return 1 + 1", "return 1 - 1", "not executed"),
+        ("n = n - 1", "n = n + 1", "timeout"),
+        ("while n > 0:", "while n > 1:", "killed"),  # by the second user of a shared fixture
+    ],
+)
+def test_fate(fates, before, after, fate):
+    assert fates.get((before, after)) == fate
+
+
+def test_words_and_imports_are_left_alone(fates):
+    assert not [before for before, _ in fates if "Words" in before or "import" in before]
+
+
+def test_survivors_are_shown_with_their_place_and_the_file_is_untouched(toy, fates):
+    shown = run(toy, "toy/sizes.py", "--list")
+    assert "toy/sizes.py:10  [survived]\n    - if value > LIMIT:\n    + if value >= LIMIT:" in shown
+    assert (toy / "toy/sizes.py").read_text() == LIBRARY
+    count = {fate: list(fates.values()).count(fate) for fate in ("killed", "timeout", "survived")}
+    assert f"| {len(fates)} | {count['killed']} | {count['timeout']} | {count['survived']} |" in shown
+
+
+def test_an_accepted_survivor_leaves_the_count_and_a_stale_entry_is_named(toy, fates):
+    entry = '[[accepted]]\nmodule = "toy/sizes.py"\nbefore = "{}"\nafter = "{}"\nreason = "3 is 3"\n'
+    entries = [("if value > LIMIT:", "if value >= LIMIT:"), ("LIMIT = 3", "LIMIT = 4"), ("gone", "away")]
+    path = toy / "tests/mutants_accepted.toml"
+    path.write_text("".join(entry.format(*texts) for texts in entries))
+    shown = run(toy, "toy/sizes.py", "--list")
+    path.unlink()
+    assert "if value >= LIMIT:" not in shown
+    assert "an entry is killed now: toy/sizes.py: LIMIT = 3 -> LIMIT = 4" in shown
+    assert "an entry matches no mutant: toy/sizes.py: gone -> away" in shown
+
+
+def test_changed_lines_alone_and_only_what_is_new(toy, fates):
+    path = toy / "toy/sizes.py"
+    path.write_text(LIBRARY.replace("return LIMIT", "return LIMIT + 0"))
+    tests = toy / "tests/test_sizes.py"
+    tests.write_text(TESTS + "\n\ndef test_never():\n    assert sizes.never() == 2\n")
+    commit(toy)
+    assert "2 mutants, 2 to run" in run(toy, "--changed")
+    shown = run(toy, "--changed")
+    assert "2 mutants, 0 to run" in shown
+    assert "- return LIMIT + 0\n    + return LIMIT - 0" in shown  # survives
+    assert "LIMIT + 1" not in shown  # killed
+    run(toy, "toy/sizes.py", "--tests", "tests/test_sizes.py")
+    assert stored(toy)["return 1 + 1", "return 1 - 1"] == "killed"
+
+
+def test_lines_follow_the_text(tmp_path):
+    assert moved_lines("a\nb\nc", "new\na\nB\nc") == {1: 2, 2: 3, 3: 4}
+    (tmp_path / "m.py").write_text("\na\nb")
+    record = Record(lines={"m.py": {"test": [1, 2]}}, sources={"m.py": "a\nb"})
+    assert record.follow(tmp_path) == {"m.py"}
+    assert record.lines == {"m.py": {"test": [2, 3]}}
