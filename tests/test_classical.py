@@ -6,8 +6,9 @@ import torch
 from moereg import fields
 from moereg.classical import VARIANTS, demons, demons_force, lie_bracket
 from moereg.classical.sampling import fast_sample
+from moereg.classical.step import scaling_and_squaring, stays_inside
 from moereg.fields import compose, exponentiate, identity_grid, warp
-from moereg.filters import spatial_gradient
+from moereg.filters import halve, smooth, smoothing_matrices, spatial_gradient
 from moereg.regularity import diffusion, fold_fraction
 from moereg.similarity import mse
 
@@ -274,6 +275,45 @@ def test_precision_is_at_least_single_and_double_is_kept():
     torch.testing.assert_close(single.displacement, double.displacement.float(), atol=1e-3, rtol=0)
 
 
+def test_images_of_two_precisions_meet_in_the_larger_one():
+    moving, fixed, _ = moved_pair((12, 13))
+    for pair in ((moving.half(), fixed.double()), (moving.double(), fixed.half())):
+        assert demons(*pair, iterations=1, levels=1).displacement.dtype == torch.float64
+    assert demons(moving.bfloat16(), fixed.half(), iterations=1, levels=1).warped.dtype == torch.float32
+    start = torch.zeros(1, 2, 12, 13, dtype=torch.float64)
+    assert demons(moving, fixed, iterations=1, levels=1, initial=start).displacement.dtype == torch.float32
+
+
+def test_a_level_goes_on_until_every_item_has_come_to_rest():
+    moving, fixed, _ = moved_pair((16, 18))
+    still = demons(fixed, fixed, iterations=9, levels=1)
+    assert still.change.tolist() == [[0.0]]  # a change of no more than the tolerance of zero: done at once
+    both = demons(torch.cat([fixed, moving]), torch.cat([fixed, fixed]), iterations=9, levels=1)
+    assert both.change.shape == (2, 9)
+    assert both.change[0].max() == 0
+    two = demons(fixed, fixed, iterations=(5, 7), levels=2)
+    assert two.factors == (2, 1)
+
+
+@pytest.mark.plain_errors
+def test_levels_may_leave_four_voxels():
+    image = torch.zeros(1, 1, 7, 16)
+    assert demons(image, image, iterations=1, levels=2).factors == (2, 1)
+    with pytest.raises(ValueError, match="levels must leave at least 4 voxels along every axis of the coarsest level"):
+        demons(torch.zeros(1, 1, 6, 16), torch.zeros(1, 1, 6, 16), levels=2)
+    with pytest.raises(ValueError, match="levels must be a positive integer, got 1.5"):
+        demons(image, image, levels=1.5)
+
+
+def test_spacing_of_a_coarse_level_is_that_of_its_voxels():
+    """What one iteration on the coarser of two levels changes, in millimetres, is twice that of the same grid alone."""
+    moving, fixed, _ = moved_pair((24, 28))
+    coarse = demons(halve(moving), halve(fixed), iterations=1, levels=1, spacing=(2.0, 1.0))
+    both = demons(moving, fixed, iterations=1, levels=2, spacing=(1.0, 0.5))
+    torch.testing.assert_close(both.change[:, 0], coarse.change[:, 0])
+    torch.testing.assert_close(both.history[:, 0], coarse.history[:, 0])
+
+
 def test_nothing_is_recorded_for_gradients():
     moving, fixed, _ = moved_pair((24, 28))
     assert not demons(moving.requires_grad_(), fixed, iterations=2).displacement.requires_grad
@@ -284,7 +324,106 @@ def test_progress_bar_is_shown_on_request(capsys):
     demons(moving, fixed, iterations=2)
     assert capsys.readouterr().err == ""
     demons(moving, fixed, iterations=2, levels=1, progress=True)
-    assert "2/2" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "demons: 100%" in shown
+    assert "2/2" in shown
+    assert "iteration" in shown
+
+
+def test_inside_reaches_half_a_voxel_beyond_the_outer_centres():
+    """Along an axis of 4 voxels, positions from -0.5 to 3.5, both included."""
+    for start, inside in (
+        (0, {-0.6: False, -0.5: True, 0.0: True, 3.5: True, 3.6: False}),
+        (3, {-3.6: False, -3.5: True, 0.5: True, 0.6: False}),
+    ):
+        for amount, expected in inside.items():
+            for axis in range(2):
+                shape = (1, 2, 4, 1) if axis == 0 else (1, 2, 1, 4)
+                displacement = torch.zeros(shape)
+                displacement[:, axis] = amount
+                assert stays_inside(displacement).shape == (1, 1, *shape[2:])
+                assert bool(stays_inside(displacement).flatten()[start]) is expected
+    one_way_out = torch.tensor([0.0, -9.0, 0.0]).view(1, 3, 1, 1, 1).expand(2, 3, 3, 4, 5)
+    assert not stays_inside(one_way_out).any()
+
+
+def test_a_difference_of_the_threshold_acts_and_a_smaller_one_does_not():
+    gradient = torch.ones(1, 1, 2, 1, 3)
+    difference = torch.tensor([0.5, 0.4999, -0.5]).view(1, 1, 1, 3)
+    force = demons_force(difference, gradient, threshold=0.5)
+    assert (force[0, 0, 0] != 0).tolist() == [True, False, True]
+    assert (demons_force(0 * difference, 0 * gradient) == 0).all()
+
+
+def test_force_by_default_is_at_most_half_a_voxel():
+    difference, gradient = torch.full((1, 1, 1, 1), 0.25), torch.full((1, 1, 2, 1, 1), 0.5)
+    expected = demons_force(difference, gradient, max_step=0.5, spacing=(1.0, 1.0), threshold=0.0)
+    assert torch.equal(demons_force(difference, gradient), expected)
+    assert demons_force(difference, gradient)[0, 0, 0, 0] == pytest.approx(0.125 / (0.5 + 0.0625))
+    assert not torch.equal(demons_force(1e-4 * difference, gradient), torch.zeros(1, 2, 1, 1))
+
+
+def test_squarings_follow_the_longest_velocity():
+    """The first step is at most half a voxel long: 2^-n |v| <= 1/2; zero needs none."""
+    for length, squarings in ((0.0, 0), (0.4, 0), (0.5, 0), (0.6, 1), (1.0, 1), (1.1, 2), (4.0, 3)):
+        velocity = torch.zeros(1, 2, 5, 6)
+        velocity[:, 0, 2, 2] = 0.6 * length
+        velocity[:, 1, 2, 2] = 0.8 * length
+        expected = velocity if not squarings else exponentiate(velocity, squarings)
+        torch.testing.assert_close(scaling_and_squaring(velocity), expected)
+        torch.testing.assert_close(scaling_and_squaring(velocity, 2), exponentiate(velocity, 2))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_defaults_are_these(variant):
+    moving, fixed, _ = moved_pair((33, 36))
+    written = demons(
+        moving, fixed, variant, iterations=3, levels=2, elastic_sigma=(1.0, 1.0), fluid_sigma=0.0, max_step=0.5,
+        spacing=(1.0, 1.0), tolerance=0.0, initial=torch.zeros(1, 2, 33, 36), intensity_threshold=1e-3,
+        missing_mass=0.1, smooth_before=False,
+    )  # fmt: skip
+    plain = demons(moving, fixed, variant, iterations=3)
+    assert torch.equal(plain.displacement, written.displacement)
+    assert torch.equal(plain.change, written.change)
+
+
+def test_thirion_with_fifty_iterations_is_the_default():
+    moving, fixed, _ = moved_pair((12, 13))
+    assert torch.equal(demons(moving, fixed).displacement, demons(moving, fixed, "thirion", iterations=50).displacement)
+
+
+@pytest.mark.parametrize("variant", ["symmetric", "diffeomorphic"])
+def test_one_iteration_written_out(variant):
+    """Force of both gradients, smoothed, brought into the field, smoothed again; a field to start from."""
+    moving, fixed, _ = (image.double() for image in moved_pair((12, 13, 14)))
+    start = 0.4 * torch.cat([fixed, -moving, fixed * moving], 1)
+    spacing = (1.5, 0.8, 1.1)
+    warped = warp(moving, start)
+    inside = stays_inside(start)
+    gradient = (spatial_gradient(fixed, spacing=spacing, border="zero") + spatial_gradient(warped, spacing=spacing)) / 2
+    update = demons_force((fixed - warped) * inside, gradient, max_step=0.7, spacing=spacing, threshold=1e-3)
+    update = smooth(update, smoothing_matrices((0.5,) * 3, fixed, 0.1))
+    # at most 0.7 voxels long: two squarings
+    new = compose(start, exponentiate(update, 2)) if variant == "diffeomorphic" else start + update
+    new = smooth(new, smoothing_matrices((1.0, 0.7, 0.9), fixed, 0.1))
+    result = demons(
+        moving, fixed, variant, iterations=1, levels=1, initial=start, max_step=0.7, spacing=spacing,
+        elastic_sigma=(1.0, 0.7, 0.9), fluid_sigma=0.5,
+    )  # fmt: skip
+    torch.testing.assert_close(result.displacement, new, atol=2e-5, rtol=0)
+    torch.testing.assert_close(result.history[0, 0], ((fixed - warped) * inside).square().sum() / inside.sum())
+    moved = ((new - start) * torch.tensor(spacing).view(3, 1, 1, 1)).square().sum(1).mean().sqrt()
+    torch.testing.assert_close(result.change[0, 0], moved, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(result.warped, warp(moving, new), atol=1e-4, rtol=0)
+
+
+def test_a_field_to_start_from_is_halved_with_its_grid():
+    """A shift of 4 voxels on three levels starts as one of 1 on the coarsest, and comes out as one of 4."""
+    image = torch.full((1, 1, 32, 36), 0.5)
+    start = torch.full((1, 2, 32, 36), 4.0)
+    for levels in (1, 2, 3):
+        kept = demons(image, image, iterations=1, levels=levels, initial=start).displacement
+        torch.testing.assert_close(kept, start)
 
 
 def test_gradient_convention_of_the_force():

@@ -83,6 +83,26 @@ def test_lncc_float32_against_float64(generator):
     torch.testing.assert_close(gradient32.double(), gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 8, 7), (2, 3, 6, 5, 7)])
+def test_lncc_does_not_ask_how_images_are_stored(shape, generator):
+    pair = images(shape, generator)
+    last = torch.channels_last_3d if len(shape) == 5 else torch.channels_last
+    stored = [image.detach().contiguous(memory_format=last).requires_grad_() for image in pair]
+    results = [(value := similarity.lncc(*given, 3), *torch.autograd.grad(value, given)) for given in (pair, stored)]
+    for plain, other in zip(*results, strict=True):
+        torch.testing.assert_close(plain, other)
+
+
+def test_rounding_makes_no_correlation_larger_than_one(generator):
+    """Faint noise far from the mean: moments of half the image are differences of nearly equal numbers."""
+    bright = torch.zeros(1, 1, 16, 16, 16)
+    bright[..., 8:] = 100
+    for scale in (1e-3, 1e-2, 1e-1):
+        first, second = (bright + scale * torch.rand(bright.shape, generator=generator) for _ in range(2))
+        value = float(similarity.lncc(first, second, 3, epsilon=1e-20))
+        assert -1 <= value < 0
+
+
 @pytest.mark.parametrize("offset", [100.0, -30.0])
 def test_lncc_is_unchanged_by_an_offset(offset, generator):
     first, second = (image.detach().float() for image in images((1, 1, 16, 16, 16), generator))

@@ -235,12 +235,13 @@ class DrivenMorph(nn.Module):
         driven, field = [], moving.new_zeros(moving.shape[0], self.sizes.dims, *grids[-1])
         for level in reversed(range(len(pyramid))):
             moving_features, fixed_features = pyramid[level]
+            if driven:
+                field = upsample_field(field, grids[level])
             for _ in range(self.sizes.rounds):
                 # f, m = difference(fixed_l, warp(moving_l, u)), then force, update and composition
                 warped = self._pull(moving_features, field)
                 driven.append(self.deformation(level, *self.difference(level, fixed_features, warped), field))
                 field = driven[-1].displacement
-            field = upsample_field(field, grids[level - 1]) if level else field
         options = {"grids": grids, "image": fixed.shape[2:], "stem_stride": self.sizes.stem_stride}
         steps = tuple(field_to_image(step.displacement, level=step.level, **options) for step in driven)
         return DrivenRegistration(steps[-1], self._pull(moving, steps[-1]), steps, driven=tuple(driven))

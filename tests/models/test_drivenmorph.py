@@ -8,7 +8,7 @@ import torch
 
 from moereg import classical, fields, models
 from moereg.data import phantoms
-from moereg.filters import spatial_gradient
+from moereg.filters import halve, spatial_gradient
 from moereg.models.drivenmorph import DeformationStream, DrivenMorphSizes, IntensityDifference
 from moereg.similarity import mse
 from moereg.training import Batch, TrainingConfig, fit, registration_loss
@@ -122,6 +122,39 @@ def test_the_deformation_stream_can_be_replaced(generator):
     model.deformation = Rough(model.sizes)
     driven = model(*images(16, 18, generator=generator)).driven
     assert all(torch.equal(step.force, step.update) for step in driven)
+
+
+def test_attention_keeps_to_its_windows():
+    """On the coarsest grid of 6 x 8 voxels in windows of 4: what is changed in one corner stays in that window."""
+    block = tiny(window=4).difference.attention["2"]
+    for norm in range(2):
+        block.norms[norm] = torch.nn.Identity()  # which would mix the whole map
+    maps = torch.rand(2, 1, 8, 6, 8, generator=torch.Generator().manual_seed(0))
+    before = block(*maps)
+    maps[:, ..., 0, 0] += 1
+    for old, new in zip(before, block(*maps), strict=True):
+        changed = (old != new).any(1)[0]
+        assert changed[:3, :4].all()
+        assert changed.sum() == 12
+
+
+def test_fusion_is_cross_attention_then_attention_to_itself(generator):
+    block = tiny(window=8).difference.attention["2"]
+    first, second = torch.rand(2, 1, 8, 3, 4, generator=generator).unbind()
+    a, b = block.cross(block.norms[0](first), block.norms[0](second))
+    for found, crossed in zip(block(first, second), (a, b), strict=True):
+        tokens = block.norms[1](crossed).flatten(2).mT
+        torch.testing.assert_close(found, crossed + block.own(tokens).mT.view_as(crossed))
+
+
+def test_intensities_on_a_pyramid(generator):
+    image = torch.rand(1, 1, 13, 16, generator=generator)
+    for stem_stride, first in ((1, image), (2, halve(image))):
+        sizes = DrivenMorphSizes(dims=2, widths=(1, 1), attention_levels=(), stem_stride=stem_stride)
+        pyramid = IntensityDifference(sizes).encode(image)
+        assert torch.equal(pyramid[0], first)
+        assert torch.equal(pyramid[1], halve(first))
+        assert len(pyramid) == 2
 
 
 def test_force_loss_rewards_a_force_that_aligns():

@@ -258,3 +258,100 @@ class TestBadInput:
         registration = tiny(attention="none")(*images(16, 16, generator=generator))
         with pytest.raises(ValueError, match="attention must be 'mutual' or 'self' .* got 'none'"):
             registration.attention_of((0, 0))
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (3, 4, 5)])
+@pytest.mark.parametrize("kind", ["mutual", "self"])
+def test_looking_block_is_its_formula(shape, kind, generator):
+    """Normalised maps, with a linear map of the distance from the middle in windows, look; the record keeps both."""
+    dims = len(shape)
+    block = tiny(dims, attention=kind, window=6).looking[0]
+    fixed, moving = 3 + torch.randn(2, 1, 7, *shape, generator=generator)
+    found_fixed, found_moving, look = block(fixed, moving)
+    middle = torch.tensor([(n - 1) / 2 for n in shape]).view(-1, *[1] * dims)
+    place = torch.einsum("cd,d...->c...", block.place.weight.flatten(1), (fields.identity_grid(shape) - middle) / 6)
+    norm = torch.nn.GroupNorm(1, 7)
+    expected = norm(fixed) + place, norm(moving) + place
+    torch.testing.assert_close(look.fixed, expected[0])
+    torch.testing.assert_close(look.moving, expected[1])
+    assert not look.fixed.requires_grad
+    torch.testing.assert_close((found_fixed, found_moving), block.look(*expected))
+    assert block.place.bias is None
+
+
+def test_a_pass_of_the_network_written_out(generator):
+    """Four blocks down, attention, one block up, attention, and three blocks of both branches to half the size."""
+    model = tiny()
+    moving, fixed = images(40, 36, generator=generator, batch=1)
+    maps = []
+    for image in (fixed, moving):
+        features, own = image, []
+        for block in model.down:
+            features = average_pooled(block(features))
+            own.append(features)
+        maps.append(own)
+    f, m = maps
+    assert [tuple(level.shape[2:]) for level in f] == [(20, 18), (10, 9), (5, 5), (3, 3)]
+    a, b, _ = model.looking[0](f[3], m[3])
+    a, b = (model.up(torch.cat([fields.upsample(coarse, (5, 5)), fine[2]], 1)) for coarse, fine in ((a, f), (b, m)))
+    a, b, _ = model.looking[1](a, b)
+    hidden = model.joint[0](torch.cat([a, b, a - b], 1))
+    for block, level, grid in ((model.joint[1], 1, (10, 9)), (model.joint[2], 0, (20, 18))):
+        hidden = block(torch.cat([fields.upsample(hidden, grid), f[level], m[level]], 1))
+    expected = fields.upsample_field(model.flow(hidden), (40, 36))
+    result = model(moving, fixed, recursions=1)
+    torch.testing.assert_close(result.displacement, expected, atol=1e-3, rtol=1e-3)
+    assert len(result.looks) == 1
+    assert [look.fixed.shape[2:] for look in result.looks[0]] == [(3, 3), (5, 5)]
+
+
+def test_an_untrained_network_hardly_moves_anything():
+    torch.manual_seed(0)
+    flow = models.build("rman").flow
+    assert float(flow.weight.detach().std()) == pytest.approx(1e-3, rel=0.1)
+    assert flow.bias.abs().max() == 0
+
+
+def test_sizes_reach_the_layers():
+    model = tiny(3, image_channels=2, heads=3, head_dim=5, window=2, dilation=3)
+    assert [block.body[0].weight.shape[:2] for block in model.down] == [(4, 2), (5, 4), (6, 5), (7, 6)]
+    assert [block.body[6].dilation for block in (*model.down, model.up, *model.joint)] == [(3, 3, 3)] * 8
+    assert [block.look.attention.query.shape for block in model.looking] == [(3, 7, 5), (3, 6, 5)]
+    assert [block.look.window for block in model.looking] == [2, 2]
+    assert len(tiny(attention="none").looking) == 0
+
+
+def test_pooling_by_hand():
+    """Means of three around every second voxel, the border repeated; in three dimensions along each axis."""
+    row = torch.tensor([0.0, 3.0, 6.0, 0.0])
+    assert average_pooled(row.view(1, 1, 1, 4)).flatten().tolist() == [1, 3]
+    for axis in (2, 3, 4):
+        shape = [1] * 5
+        shape[axis] = 4
+        assert average_pooled(row.view(shape)).flatten().tolist() == [1, 3]
+
+
+def test_the_voxel_that_looks_is_that_of_its_token(generator):
+    """By default the first recursion, the finer module, the first pair and the fixed image; the nearest token."""
+    registration = tiny()(*images(40, 36, generator=generator))
+    look = registration.looks[0][1]
+    assert torch.equal(registration.attention_of((21, 19)), look.weights((3, 2)))
+    assert torch.equal(registration.attention_of((39, 35)), look.weights((4, 4)))
+    asked = registration.attention_of((21, 25), recursion=2, module=0, item=1, image="moving")
+    assert torch.equal(asked, registration.looks[1][0].weights((1, 2), item=1, image="moving"))
+    assert not torch.equal(look.weights((3, 2)), look.weights((3, 2), item=1))
+    for voxel in ((40, 0), (0, 36), (-1, 0), (0,), (0, 0, 0)):
+        with pytest.raises(ValueError, match="voxel must lie inside the image of shape"):
+            registration.attention_of(voxel)
+    for token in ((5, 0), (0, 5), (-1, 0), (0,)):
+        with pytest.raises(ValueError, match="token must lie on the grid"):
+            look.weights(token)
+    for wrong in ({"recursion": 0}, {"module": -1}):
+        with pytest.raises(ValueError, match="must be"):
+            registration.attention_of((0, 0), **wrong)
+
+
+@pytest.mark.parametrize("name", ["recursions", "dilation", "heads", "head_dim", "window"])
+def test_every_size_is_positive(name):
+    with pytest.raises(ValueError, match=f"{name} must be a positive integer, got 0"):
+        tiny(**{name: 0})

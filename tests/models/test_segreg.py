@@ -5,6 +5,7 @@ import torch
 
 from moereg import fields, metrics, models
 from moereg.data import Pair, phantoms
+from moereg.filters import smooth, smoothing_matrices
 from moereg.models.registration import Registration
 from moereg.models.segmentation import classes
 from moereg.models.segreg import SegReg, SegRegSizes, dilated, group_labels, seam_folds
@@ -238,8 +239,25 @@ def test_seam_folds_are_told_from_others():
     assert (found["other_voxels"], found["other_folds"]) == (12 * 28, 0)
     field[:, 1, :, 5:] -= 3.0
     assert seam_folds(field, labels)["other_folds"] == 24
+    field[:, 1, 6:, 15:] += 3.0  # half of the seam is closed again, the tear at column 5 stays
+    half = seam_folds(field, labels)
+    determinant = fields.jacobian_determinant(field)[0, 0] <= 0
+    assert half["seam_folds"] == int(determinant[:, 14:16].sum())
+    assert half["other_folds"] == int(determinant.sum()) - half["seam_folds"]
+    assert 0 < half["seam_folds"] < 24 < half["other_folds"] + half["seam_folds"]
     volume = seam_folds(torch.zeros(1, 3, 4, 5, 6), torch.zeros(1, 1, 4, 5, 6, dtype=torch.int64))
     assert volume == {"seam_voxels": 0, "seam_folds": 0, "other_voxels": 120, "other_folds": 0}
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (4, 5, 6)])
+def test_dilation_by_hand(shape):
+    mask = torch.zeros(1, 1, *shape)
+    mask[(0, 0, *[2] * len(shape))] = 1
+    assert dilated(mask, 0) is mask
+    grown = dilated(mask, 1)
+    assert grown.shape == mask.shape
+    assert grown.sum() == 3 ** len(shape)
+    assert grown[(0, 0, *[slice(1, 4)] * len(shape))].all()
 
 
 def test_batch_of_one_direction_without_labels_is_refused_by_training():
@@ -358,3 +376,57 @@ class TestBadInput:
             fit_segmenter(segmenter, [pair], steps=1)
         with pytest.raises(ValueError, match="pairs must hold at least one pair"):
             fit_segmenter(segmenter, [])
+
+
+def test_the_rim_of_a_soft_merge_reaches_as_far_as_its_weights(generator):
+    moving, fixed = images(8, 30, generator=generator)
+    labels = stripes(8, 30)
+    for softness, rim in ((0.0, 2), (0.5, 3), (1.3, 5), (2.0, 6)):
+        model = SegReg(SegRegSizes(dims=2, softness=softness), backbone=Shift())
+        result = model(moving, fixed, moving_labels=labels, fixed_labels=labels)
+        assert result.rim == rim
+        assert result.outside == -0.5
+
+
+def test_soft_weights_are_the_smoothed_regions_of_the_fixed_image(generator):
+    moving, fixed = images(12, 30, generator=generator)
+    labels = stripes(12, 30)
+    model = SegReg(SegRegSizes(dims=2, softness=1.5), backbone=Shift())
+    result = model(moving, fixed, moving_labels=labels.flip(-1), fixed_labels=labels)
+    expected = 0
+    for number, label in enumerate((0, 3, 5)):
+        weight = (labels == label).float()
+        weight = smooth(weight, smoothing_matrices((1.5, 1.5), weight))
+        expected = expected + weight * result.partial[number]
+    torch.testing.assert_close(result.displacement, expected)
+
+
+def test_groups_are_registered_as_one_region(generator):
+    moving, fixed = images(8, 30, generator=generator)
+    labels = stripes(8, 30)
+    model = SegReg(SegRegSizes(dims=2, groups=((3, 5),), outside=0.25), backbone=Shift())
+    result = model(moving, fixed, moving_labels=labels, fixed_labels=labels)
+    assert result.regions == (0, 1)
+    assert result.fixed_regions[0, 0, 0].tolist() == [0] * 10 + [1] * 20
+    amount = torch.where(labels > 0, moving, 0.25).flatten(1).mean(1)
+    torch.testing.assert_close(result.displacement[:, 0, 0, 29], amount)
+    assert result.outside == 0.25
+
+
+def test_a_segmenter_brings_its_own_sizes():
+    torch.manual_seed(0)
+    segmenter = models.Segmenter((0, 4), dims=2, widths=(2, 3))
+    model = SegReg(SegRegSizes(dims=2), backbone=Shift(), segmenter=segmenter)
+    assert (model.sizes.segmenter_labels, model.sizes.segmenter_widths) == ((0, 4), (2, 3))
+    assert model.segmenter is segmenter
+    assert not model.needs_labels
+    made = tiny(segmenter_labels=(0, 2, 9), segmenter_widths=(2, 4), image_channels=2)
+    assert (made.segmenter.labels, made.segmenter.widths, made.segmenter.image_channels) == ((0, 2, 9), (2, 4), 2)
+    assert made.backbone.sizes.image_channels == 2
+    assert tiny().segmenter is None
+    assert tiny().needs_labels
+
+
+def test_a_segreg_needs_a_backbone():
+    with pytest.raises(ValueError, match="backbone must be given, or the model made by models.build"):
+        SegReg(SegRegSizes(dims=2))

@@ -5,6 +5,8 @@ import torch
 
 from moereg import fields, models
 from moereg.models import SHMoAReg, SHMoARegSizes
+from moereg.nn import OwnedExpertsMoE, SpatialHeterogeneousMoE
+from moereg.nn.routing import Site
 
 TINY = {"widths": (4, 6, 8), "decoder_widths": (4, 4, 4), "heads": 3, "active_heads": 2, "head_dim": 4}
 
@@ -129,3 +131,75 @@ class TestBadInput:
             tiny(stem_stride=4)
         with pytest.raises(ValueError, match="dims must be 2 or 3, got 4"):
             tiny(dims=4)
+
+
+def written_out(model, moving, fixed):
+    """The three lines of the module's text, level by level, from the network's parts."""
+    features, pyramid = torch.cat([moving, fixed]), []
+    for level, blocks in enumerate(model.encoder.levels):
+        features = blocks[1](blocks[0](features))
+        if str(level) in model.attention:
+            other = features.flip(0) if model.sizes.context == "cross" else None  # a batch of one
+            features = model.attention[str(level)](features, other)[0]
+        pyramid.append((features[:1], features[1:]))
+    field, hidden, steps = None, None, []
+    for level in (2, 1, 0):
+        m, f = pyramid[level]
+        above = []
+        if field is not None:
+            field = fields.upsample_field(field, f.shape[2:])
+            m = fields.warp(m, field)
+            above = [fields.upsample(hidden, f.shape[2:])]
+        hidden = model.blocks[level](torch.cat([f, m, f - m, *above], 1))
+        residual = model.mixtures[level](hidden)[0]
+        field = residual if field is None else fields.compose(field, residual)
+        step, grids = field, [pyramid[n][0].shape[2:] for n in range(level)]
+        for grid in [*reversed(grids), *([fixed.shape[2:]] if model.sizes.stem_stride == 2 else [])]:
+            step = fields.upsample_field(step, grid)
+        steps.append(step)
+    return steps
+
+
+@pytest.mark.parametrize(("shape", "stem_stride"), [((21, 18), 1), ((21, 18), 2), ((13, 12, 9), 2)])
+@pytest.mark.parametrize("context", ["self", "cross"])
+@torch.no_grad()
+def test_the_network_is_its_three_lines(shape, stem_stride, context, generator):
+    model = tiny(len(shape), stem_stride=stem_stride, context=context)
+    for mixture in model.mixtures:
+        mixture.readout.normal_(0, 0.3)
+    moving, fixed = torch.rand(2, 1, 1, *shape, generator=generator).unbind()
+    result = model(moving, fixed)
+    for step, expected in zip(result.steps, written_out(model, moving, fixed), strict=True):
+        torch.testing.assert_close(step, expected, atol=1e-3, rtol=1e-4)
+    assert (result.steps[0] - result.steps[-1]).abs().max() > 0.1
+    torch.testing.assert_close(result.warped, fields.warp(moving, result.steps[-1]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2])
+def test_sizes_reach_the_layers(stem_stride):
+    sizes = {"moa_levels": (0, 2), "heads": 5, "active_heads": 3, "head_dim": 2, "window": 3, "head_gate": "raw"}
+    sizes |= {"kernel_sizes": (3, 5), "active_experts": 1, "expert_kind": "full", "gate": "soft", "routers": "joint"}
+    model = tiny(image_channels=2, stem_stride=stem_stride, **sizes)
+    assert set(model.attention) == {"0", "2"}
+    for level, block in model.attention.items():
+        moa = block.moa
+        assert moa.query.shape == (5, TINY["widths"][int(level)], 2)
+        assert (moa.window, moa.router.k, moa.router.gate) == (3, 3, "raw")
+        assert moa.router.site == Site(f"encoder.{level}.moa", "encoder", stem_stride * 2 ** int(level))
+    for level, mixture in enumerate(model.mixtures):
+        assert type(mixture) is SpatialHeterogeneousMoE
+        assert (mixture.experts.kernel_sizes, mixture.experts.kind) == ((3, 5), "full")
+        assert (mixture.router.gate, mixture.router.k, mixture.router.routers) == ("soft", 2, ("all",))
+        assert mixture.router.site == Site(f"decoder.{level}.shmoe", "decoder", stem_stride * 2**level)
+        assert mixture.readout.shape == (2, 4)
+    assert tiny(active_experts=3).mixtures[0].router.k == 3
+    assert {type(mixture) for mixture in tiny(experts="owned").mixtures} == {OwnedExpertsMoE}
+    assert model.encoder.levels[0][0][0].weight.shape[1] == 2
+
+
+@pytest.mark.plain_errors
+def test_levels_below_the_finest_are_refused():
+    with pytest.raises(ValueError, match=r"moa_levels must be among 0 .. 2, got \(1, -1\)"):
+        tiny(moa_levels=(1, -1))
+    with pytest.raises(ValueError, match="experts must be one of 'shared', 'owned', got 'both'"):
+        tiny(experts="both")

@@ -142,3 +142,12 @@ class TestBadInput:
         save_file(tensors, path, metadata=header)
         with pytest.raises(ValueError, match="must hold the weights of 'shmoareg', .* is missing, extra or misshapen"):
             models.load_model(path)
+
+
+def test_a_file_without_a_header_and_one_that_is_none(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "bare.safetensors")
+    tensors, header = read_tensors(tmp_path / "bare.safetensors")
+    assert header == {}
+    assert tensors["a"].tolist() == [1, 1]
+    with pytest.raises(FileNotFoundError, match="weights file .*folder does not exist"):
+        read_tensors(tmp_path / "folder")

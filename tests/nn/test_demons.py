@@ -8,7 +8,7 @@ import torch
 
 from moereg import classical
 from moereg.fields import compose, identity_grid, sample
-from moereg.filters import spatial_gradient
+from moereg.filters import gaussian_taps, smoothing_matrix, spatial_gradient
 from moereg.nn.demons import DemonsStep, NeuralDemonsLayer, feature_demons_force
 
 SHAPES = [(7, 8), (5, 6, 7)]
@@ -84,14 +84,14 @@ def test_scaling_the_features_changes_nothing(generator):
         torch.testing.assert_close(scaled, feature_demons_force(fixed, moving))
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 3)])
+@pytest.mark.parametrize("shape", [(4, 5), (2, 3, 3)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_force_is_differentiable(shape, channels, generator):
     fixed, moving = (each.requires_grad_() for each in features(shape, channels, generator, batch=1))
     assert torch.autograd.gradcheck(feature_demons_force, (fixed, moving))
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 3)])
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 2)])
 def test_layer_is_differentiable_also_in_its_width(shape, generator):
     layer = NeuralDemonsLayer(len(shape), max_sigma=2.0).double()
     fixed, moving = (each.requires_grad_() for each in features(shape, 2, generator, batch=1))
@@ -236,3 +236,57 @@ def test_bad_features_get_one_sentence(fixed, moving, sentence):
 def test_bad_sizes_get_one_sentence(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         NeuralDemonsLayer(2, **arguments)
+
+
+def test_a_layer_by_default():
+    layer = NeuralDemonsLayer(3)
+    assert (layer.max_step, layer.max_sigma, layer.epsilon) == (0.5, 3.0, 1e-4)
+    torch.testing.assert_close(layer.sigma, torch.ones(3))
+    assert layer.taps().shape == (3, 25)
+
+
+def test_force_by_default_is_at_most_half_a_voxel(generator):
+    fixed, moving = features((5, 6), 3, generator)
+    written = feature_demons_force(fixed, moving, max_step=0.5, epsilon=0.0)
+    assert torch.equal(feature_demons_force(fixed, moving), written)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (4, 5, 3)])
+@pytest.mark.parametrize("epsilon", [0.0, 0.3])
+def test_force_solves_its_linear_system(shape, epsilon, generator):
+    """Against `torch.linalg.solve`, voxel by voxel."""
+    fixed, moving = features(shape, 4, generator)
+    difference = fixed - moving
+    jacobian = (spatial_gradient(fixed) + spatial_gradient(moving)) / 2  # (B, C, D, *S)
+    matrix = torch.einsum("bci...,bcj...->b...ij", jacobian, jacobian)
+    floor = difference.square().sum(1) / (4 * 0.7**2) + epsilon
+    matrix = matrix + floor[..., None, None] * torch.eye(len(shape), dtype=torch.float64)
+    vector = torch.einsum("bci...,bc...->b...i", jacobian, difference)
+    expected = torch.linalg.solve(matrix, vector).movedim(-1, 1)
+    torch.testing.assert_close(feature_demons_force(fixed, moving, max_step=0.7, epsilon=epsilon), expected)
+
+
+def test_update_is_the_force_smoothed_along_each_axis_with_its_own_width(generator):
+    layer = NeuralDemonsLayer(2, max_step=0.8, max_sigma=2.0, epsilon=0.01).double()
+    torch.nn.init.normal_(layer.width, generator=generator)
+    fixed, moving = features((7, 6), 3, generator)
+    step = layer(fixed, moving)
+    force = feature_demons_force(fixed, moving, max_step=0.8, epsilon=0.01)
+    torch.testing.assert_close(step.force, force)
+    first, second = (
+        smoothing_matrix(gaussian_taps(sigma, 8), size) for sigma, size in zip(layer.sigma, (7, 6), strict=True)
+    )
+    torch.testing.assert_close(step.update, torch.einsum("ij,kl,bdjl->bdik", first, second, force))
+    single = NeuralDemonsLayer(2)
+    assert single.smooth(force).dtype == torch.float64
+
+
+@pytest.mark.parametrize("arguments", [{"sigma": 0.0}, {"sigma": 3.0}, {"epsilon": math.inf}, {"epsilon": math.nan}])
+def test_sizes_at_the_edge_are_refused(arguments):
+    with pytest.raises(ValueError, match="sigma must lie between|epsilon must not be negative"):
+        NeuralDemonsLayer(2, **arguments)
+
+
+def test_sizes_at_the_edge_that_pass():
+    assert NeuralDemonsLayer(2, epsilon=0.0).epsilon == 0
+    torch.testing.assert_close(NeuralDemonsLayer(2, sigma=2.99).sigma, torch.full((2,), 2.99))

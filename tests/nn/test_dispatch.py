@@ -43,6 +43,17 @@ def test_operators_are_registered_as_torch_wants_them(back, generator):
     torch.library.opcheck(operator.default, arguments, test_utils=checks)
 
 
+def test_shapes_without_data_are_those_with_data(generator):
+    """Of the operator that only backward passes use, too."""
+    assignment = Assignment.of(CHOSEN, 4)
+    rows, answers = torch.randn(5, 3, generator=generator), torch.randn(5, 2, 6, generator=generator)
+    checks = ("test_schema", "test_faketensor")
+    torch.library.opcheck(torch.ops.moereg.outer_products.default, (rows, answers, *assignment), test_utils=checks)
+    products = torch.einsum("pa,pkb->pkab", rows, answers)
+    expected = torch.stack([products[i == CHOSEN].sum(0) for i in range(4)])
+    torch.testing.assert_close(torch.ops.moereg.outer_products(rows, answers, *assignment), expected)
+
+
 def test_autocast_computes_in_bfloat16(generator):
     rows, weights = torch.randn(5, 3, generator=generator), torch.randn(4, 3, 2, generator=generator)
     expected = to_experts(rows, weights, Assignment.of(CHOSEN, 4))
@@ -51,3 +62,31 @@ def test_autocast_computes_in_bfloat16(generator):
         back = from_experts(low, weights.mT, Assignment.of(CHOSEN, 4))
     assert low.dtype == back.dtype == torch.bfloat16
     torch.testing.assert_close(low.float(), expected, rtol=0.02, atol=0.02)
+
+
+def test_an_assignment_by_hand():
+    assignment = Assignment.of(CHOSEN, 4)
+    assert assignment.order.tolist() == [0, 3, 4, 8, 5, 7, 1, 2, 6, 9]
+    assert assignment.row.tolist() == [0, 1, 2, 4, 2, 3, 0, 1, 3, 4]
+    assert assignment.counts.tolist() == [4, 2, 4, 0]
+
+
+def test_double_precision_stays_under_autocast(generator):
+    rows, weights = doubles(5, 3, generator=generator), doubles(4, 3, 2, generator=generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert to_experts(rows, weights, Assignment.of(CHOSEN, 4)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("needs", [(True, False), (False, True)])
+def test_gradients_where_only_one_of_both_asks(needs, generator):
+    weights = torch.randn(4, 3, 2, generator=generator)
+    for product, shape in ((to_experts, (5, 3)), (from_experts, (5, 2, 3))):
+        rows = torch.randn(shape, generator=generator)
+        both = [rows.clone().requires_grad_(), weights.clone().requires_grad_()]
+        expected = torch.autograd.grad(product(*both, Assignment.of(CHOSEN, 4)).square().sum(), both)
+        leaves = [t.clone().requires_grad_(n) for t, n in zip((rows, weights), needs, strict=True)]
+        product(*leaves, Assignment.of(CHOSEN, 4)).square().sum().backward()
+        for leaf, gradient, asks in zip(leaves, expected, needs, strict=True):
+            assert (leaf.grad is None) is not asks
+            if asks:
+                torch.testing.assert_close(leaf.grad, gradient)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from moereg.nn.attention import MultiHeadAttention, Windows
+from moereg.nn.attention import MultiHeadAttention, Windows, attention_at
 from moereg.nn.moa import MixtureOfAttentionHeads
-from moereg.nn.routing import GATES
+from moereg.nn.routing import GATES, Site
 
 SHAPES = [(8, 7), (5, 6, 4)]
 
@@ -132,3 +132,66 @@ def test_autocast_computes_in_bfloat16_and_routes_in_float32(compute, generator)
     assert (low - mixed).norm() / mixed.norm() < 0.03
     low.square().sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+def test_a_layer_by_default():
+    torch.manual_seed(0)
+    layer = MixtureOfAttentionHeads(64)
+    assert layer.query.shape == (8, 64, 16)
+    assert layer.key.shape == layer.value.shape == (64, 16)
+    assert layer.output.shape == (8, 16, 64)
+    assert (layer.window, layer.compute) == (8, "sparse")
+    router = layer.router
+    assert (router.k, router.gate, router.noise_weight, router.site) == (2, "stopped", None, Site())
+    assert router.experts == tuple(f"head {i}" for i in range(8))
+    for projection, spread in (
+        (layer.query, 1 / 8),
+        (layer.key, 1 / 8),
+        (layer.value, 1 / 8),
+        (layer.output, 32**-0.5),
+    ):
+        assert float(projection.detach().std()) == pytest.approx(spread, rel=0.08)
+
+
+def test_options_reach_the_router():
+    site = Site("encoder.1.moa", "encoder", 4)
+    router = MixtureOfAttentionHeads(4, heads=3, k=1, gate="raw", noise=True, site=site).router
+    assert (router.k, router.gate, router.site) == (1, "raw", site)
+    assert router.noise_weight is not None
+
+
+def test_sparse_evaluates_chosen_heads_only_and_dense_all(generator, monkeypatch):
+    layer, called = layer_of(generator), []
+    for name in ("_dense", "_sparse"):
+        own = getattr(layer, name)
+        monkeypatch.setattr(layer, name, lambda *given, own=own, name=name: called.append(name) or own(*given))
+    for compute in ("dense", "sparse"):
+        layer.compute = compute
+        layer(features_of((4, 4), generator))
+    assert called == ["_dense", "_sparse"]
+
+
+def test_attention_from_looks_into_the_context_of_the_first_item(generator):
+    layer = layer_of(generator)
+    features, context = features_of((7, 6), generator), features_of((7, 6), generator)
+    found = layer.attention_from(features, (6, 3), context)
+    keys = layer.key.expand_as(layer.query)
+    expected = attention_at(features[:1], context[:1], (6, 3), window=4, query=layer.query, key=keys)
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, layer.attention_from(features, (6, 3)))
+    assert torch.equal(layer.attention_from(features[:1], (6, 3)), layer.attention_from(features, (6, 3)))
+
+
+@pytest.mark.parametrize("compute", ["dense", "sparse"])
+def test_keys_and_values_come_from_the_context(compute, generator):
+    """Tokens by hand: gates times heads, each looking from a token into the other map, within one window."""
+    layer = layer_of(generator, compute=compute, window=8)
+    features, context = features_of((3, 4), generator), features_of((3, 4), generator)
+    mixed, routing = layer(features, context)
+    tokens, others = features.flatten(2).mT, context.flatten(2).mT
+    expected = 0
+    for i in range(4):
+        scores = (tokens @ layer.query[i]) @ (others @ layer.key).mT / 3**0.5
+        head = scores.softmax(-1) @ (others @ layer.value) @ layer.output[i]
+        expected = expected + routing.gates[:, 0, i].flatten(1)[..., None] * head
+    torch.testing.assert_close(mixed, expected.mT.view_as(mixed))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from moereg.nn.routing import GATES, Router, Routing, choose
+from moereg.nn.routing import GATES, Router, Routing, Site, choose
 
 NAMES = ("a", "b", "c", "d")
 
@@ -134,3 +134,99 @@ def test_bad_input(generator):
         routing.agreement(routing_of(torch.randn(1, 1, 4, 3, 2, generator=generator)))
     with pytest.raises(ValueError, match="proposals are not known"):
         _ = routing.contributions
+
+
+def test_routers_start_small_without_a_bias():
+    torch.manual_seed(0)
+    router = Router(400, NAMES, k=2, routers=("z", "y", "x"), noise=True)
+    assert router.weight.shape == router.noise_weight.shape == (12, 400)
+    assert float(router.weight.detach().std()) == pytest.approx(0.1 / 20, rel=0.05)
+    assert router.noise_weight.abs().max() == 0
+    assert [name for name, _ in router.named_parameters()] == ["weight", "noise_weight"]
+
+
+def test_a_router_by_default(generator):
+    router = Router(3, NAMES, k=2)
+    assert (router.gate, router.routers, router.experts, router.k) == ("stopped", ("token",), NAMES, 2)
+    assert router.noise_weight is None
+    assert router.site == Site(name="", role="", stride=1)
+    routing = router(torch.randn(1, 3, 2, 2, generator=generator))
+    assert (routing.name, routing.role, routing.stride) == ("", "", 1)
+    assert routing.proposals is None
+    for gate in ("soft", "uniform"):
+        assert Router(3, NAMES, k=2, gate=gate).k == 4
+
+
+def test_noise_is_its_formula(generator):
+    router = Router(5, NAMES, k=2, noise=True)
+    torch.nn.init.normal_(router.noise_weight, std=1.0, generator=generator)
+    features = torch.randn(2, 5, 3, 4, generator=generator)
+
+    def linear(weight):
+        return torch.einsum("nc,bchw->bnhw", weight, features)[:, None]
+
+    normal = torch.randn(2, 1, 4, 3, 4, generator=torch.Generator().manual_seed(7))
+    spread = torch.log1p(linear(router.noise_weight).exp()) + 0.01
+    noisy = router(features, torch.Generator().manual_seed(7)).logits
+    torch.testing.assert_close(noisy, linear(router.weight) + normal * spread)
+    assert not torch.equal(router(features).logits, router(features).logits)
+
+
+def test_statistics_of_several_routers_and_items(generator):
+    """Counted one by one."""
+    logits = torch.randn(2, 3, 4, 2, 5, generator=generator)
+    routing = routing_of(logits, k=2, routers=("z", "y", "x"))
+    load, first = torch.zeros(3, 4), routing.first()
+    for b, r, i, j in torch.cartesian_prod(*(torch.arange(n) for n in (2, 3, 2, 5))).tolist():
+        order = logits[b, r, :, i, j].argsort(descending=True)
+        load[r, order[:2]] += 1 / 40
+        assert first[b, r, i, j] == order[0]
+    torch.testing.assert_close(routing.load(), load)
+    p = logits.softmax(2)
+    importance = p.mean((0, 3, 4))
+    torch.testing.assert_close(routing.probabilities, p)
+    torch.testing.assert_close(routing.importance(), importance)
+    torch.testing.assert_close(routing.balance_loss(), 4 * (load * importance).sum(1).mean())
+    torch.testing.assert_close(routing.z_loss(), (logits.exp().sum(2).log() ** 2).mean())
+    torch.testing.assert_close(routing.entropy(), -(p * p.log()).sum(2))
+
+
+def test_agreement_is_a_share_of_places(generator):
+    first = torch.tensor([[3.0, 0, 0], [3, 0, 0], [0, 3, 0], [0, 0, 3]]).T.reshape(1, 1, 3, 1, 4)
+    second = torch.tensor([[3.0, 0, 0], [0, 3, 0], [0, 3, 0], [0, 3, 0]]).T.reshape(1, 1, 3, 1, 4)
+    assert routing_of(first).agreement(routing_of(second)).tolist() == [0.5]
+
+
+def test_contributions_are_gates_times_proposals(generator):
+    """Also where one router decides for all directions, in the precision of the proposals."""
+    logits = torch.randn(1, 1, 4, 2, 3, generator=generator)
+    proposals = torch.randn(1, 2, 4, 2, 3, generator=generator, dtype=torch.float64)
+    routing = routing_of(logits).with_proposals(proposals)
+    assert routing.contributions.dtype == torch.float64
+    for d in range(2):
+        expected = routing.gates[:, 0].double() * proposals[:, d]
+        torch.testing.assert_close(routing.contributions[:, d], expected)
+
+
+def test_a_detached_record_is_the_same_without_a_graph(generator):
+    site = Site("decoder.0.shmoe", "decoder", 2)
+    router = Router(3, NAMES, k=2, routers=("y", "x"), site=site)
+    routing = router(torch.randn(1, 3, 2, 2, generator=generator))
+    assert routing.logits.requires_grad
+    assert routing.gates.requires_grad
+    assert routing.detach().proposals is None
+    routing = routing.with_proposals(2 * routing.gates)
+    kept = routing.detach()
+    for name in ("logits", "gates", "proposals", "indices"):
+        assert torch.equal(getattr(kept, name), getattr(routing, name))
+        assert not getattr(kept, name).requires_grad
+    assert (kept.site, kept.experts, kept.routers) == (site, NAMES, ("y", "x"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_close_logits_of_half_precision_are_told_apart_in_their_gates(dtype):
+    logits = torch.tensor([1.0, 1.0 + 2**-7, 0.0]).to(dtype).view(1, 1, 3, 1, 1)
+    gates, indices = choose(logits, 2, "renormalised")
+    assert indices.flatten().tolist() == [1, 0]
+    assert float(gates.flatten()[1]) == pytest.approx(1 / (1 + math.exp(-(2**-7))), abs=1e-6)
+    assert choose(logits.double(), 2, "renormalised")[0].dtype == torch.float64

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from moereg.nn.routing import Router
+from moereg.nn.routing import Router, Site
 from moereg.nn.shmoe import EXPERT_KINDS, ConvolutionExperts, OwnedExpertsMoE, SpatialHeterogeneousMoE
 
 SHAPES = [(9, 8), (7, 6, 8)]
@@ -227,3 +227,90 @@ def test_autocast_computes_in_bfloat16_and_routes_in_float32(kind, generator):
 
 def relative_error(low, exact):
     return float((low - exact).detach().norm() / exact.norm())
+
+
+@pytest.mark.parametrize(
+    ("dims", "names", "directions"), [(2, ("1²", "3²", "5²", "7²"), "yx"), (3, ("1³", "3³", "5³", "7³"), "zyx")]
+)
+def test_a_layer_by_default(dims, names, directions):
+    torch.manual_seed(0)
+    layer = SpatialHeterogeneousMoE(
+        400, **({} if dims == 3 else {"dims": 2, "kind": "separable"}), **({"kind": "separable"} if dims == 3 else {})
+    )
+    assert layer.experts.names == names
+    assert layer.experts.kernel_sizes == (1, 3, 5, 7)
+    router = layer.router
+    assert (router.experts, router.routers) == (names, tuple(directions))
+    assert (router.k, router.gate, router.noise_weight, router.site) == (2, "stopped", None, Site())
+    assert layer.readout.shape == (dims, 400)
+    assert float(layer.readout.detach().std()) == pytest.approx(0.01, rel=0.1)
+    assert SpatialHeterogeneousMoE(2, dims=dims).experts.kind == "nested"
+
+
+def test_joint_routing_has_one_router_for_all():
+    assert SpatialHeterogeneousMoE(2, dims=2, routers="joint").router.routers == ("all",)
+
+
+def test_options_reach_their_parts():
+    site = Site("decoder.1.shmoe", "decoder", 4)
+    for mixture in (SpatialHeterogeneousMoE, OwnedExpertsMoE):
+        layer = mixture(3, dims=2, out_channels=5, kernel_sizes=(3, 5), k=1, kind="full", gate="raw", site=site)
+        assert layer.readout.shape == (2, 5)
+        assert (layer.router.k, layer.router.gate, layer.router.site) == (1, "raw", site)
+        assert layer.router.experts == ("3²", "5²")
+    assert [experts.kind for experts in layer.experts] == ["full", "full"]
+    assert [experts.kernel_sizes for experts in layer.experts] == [(3, 5), (3, 5)]
+    assert layer.experts[0].convolutions[1].weight.shape == (5, 3, 5, 5)
+    assert len(OwnedExpertsMoE(2).experts) == 3
+    assert OwnedExpertsMoE(2).experts[0].kernel_sizes == (1, 3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights"), [("full", 496 * 12), ("nested", 12 + 27 * 12 + 2 * 27 * 16), ("separable", 496 * 3 + 4 * 12)]
+)
+def test_experts_cost_what_the_table_says(kind, weights):
+    """Kernel weights of extents 1, 3, 5, 7 from 3 to 4 channels; a longer chain goes on with 4."""
+    experts = ConvolutionExperts(3, 4, dims=3, kernel_sizes=(1, 3, 5, 7), kind=kind)
+    assert sum(p.numel() for name, p in experts.named_parameters() if name.endswith("weight")) == weights
+    biases = [p.numel() for name, p in experts.named_parameters() if name.endswith("bias")]
+    assert biases == [4] * 4
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", EXPERT_KINDS)
+@pytest.mark.parametrize("kernel_sizes", [(1, 3, 5), (3,), (1,), (5,), (1, 5), (3, 7)])
+def test_experts_see_as_far_as_their_extent_and_are_read_as_they_are(shape, kind, kernel_sizes, generator):
+    dims = len(shape)
+    experts = ConvolutionExperts(2, 3, dims=dims, kernel_sizes=kernel_sizes, kind=kind).double()
+    features = torch.zeros(1, 2, *(9,) * dims, dtype=torch.float64)
+    still = experts(features)
+    features[(0, slice(None), *(4,) * dims)] = torch.rand(2, generator=generator, dtype=torch.float64) + 0.5
+    moved = experts(features)
+    assert len(moved) == len(kernel_sizes)
+    for before, after, k in zip(still, moved, kernel_sizes, strict=True):
+        reached = (before != after).any(1)[0].nonzero()
+        assert reached.amin(0).tolist() == [4 - k // 2] * dims
+        assert reached.amax(0).tolist() == [4 + k // 2] * dims
+    readout = torch.rand(4, 3, generator=generator, dtype=torch.float64)
+    for read, whole in zip(experts.read(features, readout), moved, strict=True):
+        torch.testing.assert_close(read, torch.einsum("rc,bc...->br...", readout, whole))
+
+
+@pytest.mark.plain_errors
+@pytest.mark.parametrize("kernel_sizes", [(), (2,), (0, 1), (-1, 1), (3, 1), (1, 4, 5)])
+def test_extents_that_are_refused(kernel_sizes):
+    with pytest.raises(ValueError, match="kernel_sizes must be odd, positive and in ascending order, got"):
+        ConvolutionExperts(2, 2, dims=2, kernel_sizes=kernel_sizes, kind="full")
+
+
+@pytest.mark.plain_errors
+def test_names_that_are_refused():
+    with pytest.raises(ValueError, match="kind must be one of 'full', 'nested', 'separable', got 'wide'"):
+        SpatialHeterogeneousMoE(2, kind="wide")
+    with pytest.raises(ValueError, match="routers must be one of 'directions', 'joint', got 'all'"):
+        SpatialHeterogeneousMoE(2, routers="all")
+
+
+def test_experts_of_ones_own_have_no_mixture():
+    with pytest.raises(NotImplementedError, match="mixture needs experts that all directions share"):
+        OwnedExpertsMoE(2, dims=2).mixture(torch.zeros(1, 2, 3, 3))
