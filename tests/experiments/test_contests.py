@@ -13,7 +13,7 @@ from moereg.training import TrainingConfig
 from moereg.viz import draw
 
 
-def test_every_method_once_and_every_model_with_every_seed(fitted, toys_err, monkeypatch):
+def test_every_method_once_and_every_model_with_every_seed(fitted, toys_err, no_surfaces, monkeypatch):
     """Methods err by 3 and 1 voxels; the toy by its size, and by as much more as its seed says."""
     module = importlib.import_module("moereg.experiments.contests")
     monkeypatch.setattr(module, "METHODS", {"far": Shifts(3.0, 0.0), "near": Shifts(1.0, 0.0), "not asked": None})

@@ -93,7 +93,7 @@ def test_the_model_is_left_as_it_was(pairs):
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_it_is_asked_in_evaluation_mode(pairs):
+def test_it_is_asked_in_evaluation_mode(pairs, no_surfaces):
     modes = set()
 
     class Notes(RoutesByOrgan):
