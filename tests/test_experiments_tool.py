@@ -4,10 +4,10 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from oracles import slab_pair
 
 from moereg.experiments import Finding, Protocol, effect_between
 from moereg.training import TrainingConfig
+from tests.oracles import slab_pair
 from tools import experiments as tool
 
 RECORDED = sorted(tool.FOLDER.glob("*.json"))

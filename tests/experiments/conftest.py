@@ -1,10 +1,10 @@
 """A toy in the table of models, and a training that trains nothing: experiments whose numbers are known by hand."""
 
 import pytest
-from oracles import PretendFit, Toy, ToySizes
 
 from moereg.experiments import protocol as protocols
 from moereg.models.registry import MODELS, Entry
+from tests.oracles import PretendFit, Toy, ToySizes
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 import importlib
 
 import pytest
-from oracles import slab_pair
 
 from moereg.experiments import KINDS, VARIANTS, Protocol, Task, ablation
 from moereg.experiments.ablation import ablation_sentence
 from moereg.models import build
 from moereg.training import TrainingConfig
 from moereg.viz import draw
+from tests.oracles import slab_pair
 
 PROTOCOL = Protocol(TrainingConfig(steps=1, device="cpu"), seeds=(0, 1), model="toy")
 VARIANT_SIZES = {"first": {}, "shifted": {"shift": 3.0}}

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from oracles import ORGAN_EXPERTS, RoutesByNeighbour, RoutesByNothing, RoutesByOrgan, organ_pair
 from scipy.stats import spearmanr
 
 from moereg import models
@@ -14,6 +13,7 @@ from moereg.experiments.audit import entropy_sentence, organ_sentence, rank_corr
 from moereg.models.registration import Registration
 from moereg.nn.routing import Routing, Site
 from moereg.viz import draw
+from tests.oracles import ORGAN_EXPERTS, RoutesByNeighbour, RoutesByNothing, RoutesByOrgan, organ_pair
 
 CORNERS = ((2, 3), (15, 8), (9, 17))
 INSIDE, ORGAN = 30 * 30, 12 * 12  # labelled voxels, those of the organ; 32 x 32 in all

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from oracles import Toy, field_of
 
 from moereg.data.pairs import Pair
 from moereg.experiments import Protocol, Task, axis_test
@@ -12,6 +11,7 @@ from moereg.models.registration import Registration
 from moereg.nn.routing import Routing, Site
 from moereg.training import TrainingConfig
 from moereg.viz import draw
+from tests.oracles import Toy, field_of
 
 SHAPE = (4, 3, 2)
 NAMES = ("z", "y", "x")

@@ -3,7 +3,6 @@
 import importlib
 
 import pytest
-from oracles import Shifts, slab_pair
 
 from moereg.data import phantoms
 from moereg.experiments import Protocol, Task, contest, contest_rows
@@ -11,6 +10,7 @@ from moereg.experiments.contests import contest_sentence
 from moereg.models.registry import MODELS, Entry
 from moereg.training import TrainingConfig
 from moereg.viz import draw
+from tests.oracles import Shifts, slab_pair
 
 
 def test_every_method_once_and_every_model_with_every_seed(fitted, toys_err, no_surfaces, monkeypatch):

@@ -4,7 +4,6 @@ import importlib
 
 import pytest
 import torch
-from oracles import Shifts, slab_pair
 from scipy import ndimage
 from scipy.stats import linregress
 
@@ -15,6 +14,7 @@ from moereg.fields import warp_labels
 from moereg.metrics import dice
 from moereg.models import SegReg, SegRegSizes
 from moereg.viz import draw
+from tests.oracles import Shifts, slab_pair
 
 degradation = importlib.import_module("moereg.experiments.degradation")
 

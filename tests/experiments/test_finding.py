@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from oracles import Shifts, slab_pair
 from scipy import stats
 
 from moereg.experiments import effect_between
 from moereg.experiments.finding import kept
 from moereg.metrics import evaluate
+from tests.oracles import Shifts, slab_pair
 
 pytestmark = pytest.mark.plain_errors
 

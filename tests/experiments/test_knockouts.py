@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from oracles import ORGAN_EXPERTS, RoutesByOrgan, organ_pair
 from torch import nn
 
 from moereg.data.pairs import Pair
 from moereg.experiments import knock_out
 from moereg.experiments.knockouts import knock_out_sentence
 from moereg.viz import draw
+from tests.oracles import ORGAN_EXPERTS, RoutesByOrgan, organ_pair
 
 CORNERS = ((2, 3), (15, 8))
 ORGAN = 144 / 1024  # share of the organ

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracles import Toy, ToySizes, slab_pair
 from torch import nn
 
 from moereg.experiments import Protocol, Task, train_one
 from moereg.experiments.protocol import count_parameters
 from moereg.training import TrainingConfig
+from tests.oracles import Toy, ToySizes, slab_pair
 
 TRAINING = TrainingConfig(steps=7, learning_rate=0.25, smoothness=0.5, device="cpu")
 

@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-from oracles import slab_pair
-
 from moereg.experiments import RecursionProtocol, Task, recursion_sweep
 from moereg.experiments.recursion import statements
 from moereg.training import TrainingConfig
 from moereg.viz import draw
+from tests.oracles import slab_pair
 
 ATTENTION = ("mutual", "self", "none")
 

@@ -4,7 +4,6 @@ import importlib
 
 import pytest
 import torch
-from oracles import Shifts, Toy, field_of, slab_pair
 
 from moereg.data import phantoms
 from moereg.data.pairs import Pair
@@ -14,6 +13,7 @@ from moereg.models import Segmenter, SegReg, SegRegSizes
 from moereg.models.registration import Registration
 from moereg.training import TrainingConfig
 from moereg.viz import draw
+from tests.oracles import Shifts, Toy, field_of, slab_pair
 
 PROTOCOL = RegionProtocol(
     TrainingConfig(steps=1, similarity="mse", device="cpu"), seeds=(0, 1), model="toy", segmenter_steps=17

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from oracles import Shifts, Toy, field_of
 from scipy import stats
 
 from moereg.data import phantoms
@@ -16,6 +15,7 @@ from moereg.regularity import diffusion
 from moereg.similarity import mse
 from moereg.training import TrainingConfig
 from moereg.viz import draw
+from tests.oracles import Shifts, Toy, field_of
 
 TRAINING = TrainingConfig(steps=1, similarity="mse", device="cpu", smoothness=9.0)
 INSIDE, OUTSIDE = SLIDING[0], max(SLIDING) + 1

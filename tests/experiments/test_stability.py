@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from oracles import RoutesByNothing, RoutesByOrgan, organ_pair
 
 from moereg.experiments import seed_stability
 from moereg.experiments.stability import stability_sentence
 from moereg.viz import draw
+from tests.oracles import RoutesByNothing, RoutesByOrgan, organ_pair
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from oracles import Shifts, slab_pair
 
 from moereg import classical, metrics
 from moereg.data.pairs import Pair
 from moereg.metrics import PairScore, score, summarise
 from moereg.metrics import measure as module
 from moereg.models.registration import Registration
+from tests.oracles import Shifts, slab_pair
 
 
 def cube_pair():
