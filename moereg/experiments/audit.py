@@ -95,7 +95,7 @@ def usage_by_organ(model: nn.Module, pairs: Sequence[Pair], *, seed: int = 0) ->
     rows = []
     for (layer, router), found in tables.items():
         total = sum(found["own"])
-        usage = total / total.sum(0, keepdim=True).clamp_min(1e-12)
+        usage = total / total.sum(0).clamp_min(1e-12)
         per_pair = {f"bits_{kind}": [mutual_information(table) for table in found[kind]] for kind in KINDS}
         rows.append(
             {"layer": layer, "router": router}
