@@ -35,8 +35,12 @@ def test_both_models_train_for_the_same_steps_and_are_measured_alike(finished):
     _, result = finished
     steps = {name: training["steps"] for name, training in result["training"].items()}
     assert steps == {"shmoareg": 2, "voxelmorph": 2}
-    keys = {name: sorted(table) for name, table in result["methods"].items()}
-    assert keys["shmoareg"] == keys["voxelmorph"] == keys["identity"]
+    measures = ["asd", "dice", "dice_per_label", "epe", "fold_fraction", "hd95", "pairs", "sd_log_jacobian"]
+    for name in ("identity", "voxelmorph", "shmoareg"):
+        assert sorted(result["methods"][name]) == [*measures, "seconds_per_pair"]
+    names = {name: [pair["pair"] for pair in table["pairs"]] for name, table in result["methods"].items()}
+    assert names == dict.fromkeys(names, names["identity"])  # on the same pairs
+    assert len(set(names["identity"])) == 2
     assert len(result["methods"]["identity"]["dice_per_label"]) >= 10
     assert result["methods"]["shmoareg"]["epe"] is not None
 

@@ -264,7 +264,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--judge", action="store_true")
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args(arguments)
-    if options.quick and options.out == FOLDER:
+    if options.quick and options.out.resolve() == FOLDER.resolve():
         parser.error("--quick needs --out: its numbers mean nothing and must not replace recorded ones")
     for name in options.names or EXPERIMENTS:
         path = options.out / f"{name}.json"

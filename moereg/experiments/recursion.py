@@ -70,11 +70,12 @@ def statements(rows: Sequence[dict]) -> dict[str, str]:
 def _beyond_training(rows: Sequence[dict], most: int) -> str:
     """More recursions than in training, for networks that were trained with two or more."""
     parts, verdicts = [], []
+    measured = {row["recursions"] for row in rows}
     for trained in sorted({row["trained"] for row in rows if row["trained"] >= 2}):
         at = {"attention": "mutual", "trained": trained}
         whole = effect_between(rows, at | {"recursions": most}, at | {"recursions": 1})
         text = f"K_train = {trained}: {whole.text()}"
-        if trained < most:
+        if trained < most and trained in measured:
             more = effect_between(rows, at | {"recursions": most}, at | {"recursions": trained})
             verdicts.append(more.direction)
             text += f" ({more.text()} of it beyond the {trained} of training)"

@@ -10,7 +10,7 @@ from torch import Tensor
 def mutual_information(joint: Float[Tensor, "expert region"]) -> float:
     """`I = sum p(e, r) log2 p(e, r) / (p(e) p(r))` of a table of weights, in bits."""
     p = joint / joint.sum()
-    independent = p.sum(1, keepdim=True) * p.sum(0, keepdim=True)
+    independent = torch.outer(p.sum(1), p.sum(0))
     return max(0.0, float((torch.special.xlogy(p, p) - torch.special.xlogy(p, independent)).sum() / np.log(2)))
 
 
@@ -26,7 +26,7 @@ def gate_table(
     gates: Float[Tensor, "expert *grid"], labels: Int[Tensor, "*grid"], inside: Bool[Tensor, "*grid"], count: int
 ) -> Float[Tensor, "expert region"]:
     """Gate weight of every expert in every region, over the voxels inside."""
-    weight = (gates / gates.sum(0, keepdim=True).clamp_min(1e-12))[:, inside]
+    weight = (gates / gates.sum(0).clamp_min(1e-12))[:, inside]
     return weight.double() @ F.one_hot(labels[inside], count).double()
 
 

@@ -96,7 +96,7 @@ def _variance_of_mean(differences: np.ndarray) -> tuple[float, float]:
     if 1 in (seeds, pairs):
         count = seeds * pairs
         return (float(differences.var(ddof=1)) / count, count - 1) if count > 1 else (0.0, 0)
-    by_seed, by_pair = differences.mean(1, keepdims=True), differences.mean(0, keepdims=True)
+    by_seed, by_pair = differences.mean(1, keepdims=True), differences.mean(0)
     rest = differences - by_seed - by_pair + differences.mean()
     freedoms = np.array([seeds - 1, pairs - 1, (seeds - 1) * (pairs - 1)])
     # Mean squares: MS_s = P sum_s (d_s - d)^2 / (S - 1), MS_p = S sum_p (d_p - d)^2 / (P - 1), MS_e of what is left.

@@ -26,7 +26,7 @@ GROWTH = [
 # what the notebook measured, the right answer, wrong answers with a word of their explanation
 CASES = {
     "tour-shift": ({}, (3, 0), {(-3, 0): "fetch", (0, 3): "Channel 0", (1, 1): "Ask for one voxel"}),
-    "tour-gates": ({"shape": (40, 30), "k": 2}, 4800, {2400: "", 1200: "Count", 7: "Count"}),
+    "tour-gates": ({"shape": (40, 30), "k": 2}, 4800, {2400: "router of its own", 1200: "Count", 7: "Count"}),
     "tour-knockout": (
         {"errors": {"1²": 2.0, "3²": 3.5}, "complete": 1.9},
         "3²",
@@ -133,6 +133,7 @@ def test_answers(name):
     assert check(name, **given).right is None
     assert check(name, right, **given).right is True
     for answer, words in wrong.items():
+        assert words, "every text holds the empty word"
         verdict = check(name, answer, **given)
         assert verdict.right is False
         assert words in verdict.text

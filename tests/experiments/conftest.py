@@ -30,3 +30,13 @@ def toys_err(monkeypatch):
         monkeypatch.setattr(Toy, "__init__", init)
 
     return set_error
+
+
+@pytest.fixture
+def no_surfaces(monkeypatch):
+    """Surface distances take long and are not asked for."""
+
+    def refuse(*arguments):
+        raise AssertionError("surface distances are measured")
+
+    monkeypatch.setattr("moereg.metrics.measure.surface_distances", refuse)

@@ -21,7 +21,7 @@ def tasks():
     return [Task("still", [slab_pair()], [slab_pair()]), Task("moved", [slab_pair()], [slab_pair(1), slab_pair(1)])]
 
 
-def test_the_table_by_hand(tasks, fitted, toys_err):
+def test_the_table_by_hand(tasks, fitted, toys_err, no_surfaces):
     """Half a voxel of the error comes from the seed of the weights, half from that of the pairs' order."""
     toys_err(lambda toy, _: 1 + toy.sizes.shift + (toy.born + toy.config.seed) / 2)
     kept, told = [], []
@@ -98,22 +98,38 @@ def test_variants_have_near_equal_parameters():
     assert all(abs(count - reference) / reference < 0.1 for count in counts.values()), counts
 
 
-@pytest.mark.parametrize(
-    ("name", "differs"),
-    [
-        ("per direction", {}),
-        ("joint router", {"routers": "joint"}),
-        ("owned experts", {"experts": "owned", "decoder_widths": (12, 20, 27)}),
-        ("soft gates", {"gate": "soft"}),
-        ("uniform gates", {"gate": "uniform"}),
-        ("plain head", {"kernel_sizes": (7,), "active_experts": 1}),
-        ("all heads", {"head_gate": "uniform"}),
-    ],
-)
-def test_a_variant_differs_in_what_its_name_says(name, differs):
-    usual, own = (vars(build("shmoareg", dims=2, **sizes).sizes) for sizes in ({}, VARIANTS[name]))
-    assert {key: value for key, value in own.items() if value != usual[key]} == differs
+def differences(finding_of):
+    """What each variant's sizes differ in from the defaults, of the networks that an ablation made."""
+    made = {}
+    usual = vars(build("shmoareg", dims=2).sizes)
+    finding_of(lambda task, name, seed, model: made.update({name: vars(model.sizes)}))
+    return {name: {key: own[key] for key in own if own[key] != usual[key]} for name, own in made.items()}
 
 
-def test_kinds_differ_in_the_kind_of_expert_alone():
-    assert {kind: {"expert_kind": kind} for kind in ("nested", "full", "separable")} == KINDS
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Networks of the usual sizes are made and neither trained nor run."""
+    module = importlib.import_module("moereg.experiments.ablation")
+    nothing = {"dice": 1.0, "epe": 0.0, "fold_fraction": 0.0, "pairs": []}
+    monkeypatch.setattr(module, "evaluate", lambda methods, pairs, surfaces: dict.fromkeys(methods, nothing))
+    return Protocol(TrainingConfig(steps=1), seeds=(0,))
+
+
+def test_a_variant_differs_in_what_its_name_says(tasks, fitted, unmeasured):
+    assert differences(lambda keep: ablation(tasks[:1], unmeasured, keep=keep)) == {
+        "per direction": {},
+        "joint router": {"routers": "joint"},
+        "owned experts": {"experts": "owned", "decoder_widths": (12, 20, 27)},
+        "soft gates": {"gate": "soft"},
+        "uniform gates": {"gate": "uniform"},
+        "plain head": {"kernel_sizes": (7,), "active_experts": 1},
+        "all heads": {"head_gate": "uniform"},
+    }
+
+
+def test_kinds_differ_in_the_kind_of_expert_alone(tasks, fitted, unmeasured):
+    assert differences(lambda keep: ablation(tasks[:1], unmeasured, variants=KINDS, keep=keep)) == {
+        "nested": {},
+        "full": {"expert_kind": "full"},
+        "separable": {"expert_kind": "separable"},
+    }

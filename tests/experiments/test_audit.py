@@ -172,7 +172,10 @@ def test_organs_without_a_name_and_organs_that_are_not_there(pairs):
     labels = pairs[0].fixed_labels.clone()
     labels[0, 28, 28] = 4
     pair = Pair(pairs[0].moving, pairs[0].fixed, labels, labels, label_names={1: "body", 2: "organ", 3: "nowhere"})
-    for row in usage_by_organ(RoutesByOrgan(), [pair, pair]).rows[:2]:
+    assert pairs[1].label_names == {1: "body", 2: "organ"}  # names are those of the first pair
+    unnamed = usage_by_organ(RoutesByOrgan(), [Pair(pair.moving, pair.fixed, labels, labels), pairs[1]]).rows[0]
+    assert list(unnamed["usage"]) == ["1", "2", "4"]
+    for row in usage_by_organ(RoutesByOrgan(), [pair, pairs[1]]).rows[:2]:  # one voxel in one of two pairs
         assert list(row["usage"]) == ["body", "organ", "4"]
         assert row["usage"]["4"] == {"1²": 0.0, "3²": pytest.approx(1), "5²": 0.0}
 

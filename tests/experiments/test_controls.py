@@ -1,5 +1,7 @@
 """What replaces a router's decision in an audit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -60,6 +62,11 @@ def test_random_gates_have_the_spread_of_the_real_logits_and_no_meaning(routing)
         follows = torch.corrcoef(torch.stack([gates.flatten(), routing.gates[:, router].flatten()]))[0, 1]
         assert abs(follows) < 0.1
     assert routing.logits[:, 0].std() != routing.logits[:, 1].std()
+
+
+def test_numbers_stay_of_their_kind(routing, generator):
+    double = replace(routing, logits=routing.logits.double(), gates=routing.gates.double())
+    assert random_gates("topk_softmax", generator)(double, 0).dtype == torch.float64
 
 
 def test_every_call_draws_anew(routing, generator):

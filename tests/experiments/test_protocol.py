@@ -49,6 +49,11 @@ def test_options_of_the_training_differ_for_one_run(task, fitted):
     assert fitted.calls[0].config == replace(TRAINING, seed=1, smoothness=0.125)
 
 
+def test_without_a_training_the_usual_one(task, fitted):
+    train_one(task, Protocol(model="toy"), 4)
+    assert fitted.calls[0].config == TrainingConfig(seed=4)
+
+
 def test_what_wraps_the_network_is_trained_with_it(task, fitted):
     model = train_one(task, Protocol(TRAINING, model="toy"), 0, wrap=lambda inner: nn.Sequential(inner))
     assert isinstance(model, nn.Sequential)

@@ -1,143 +1,229 @@
-"""Experiments on regions in a form of one step; degraded labels; fitted lines; what the sentences say."""
+"""What regions add: a backbone that does better on single regions, a segmenter that is wrong in a known way."""
 
-import json
-from pathlib import Path
+import importlib
 
 import pytest
 import torch
-from moereg.evaluation import regions
-from moereg.evaluation.regions import GloballySmooth, RegionProtocol, boundary_noise, grown, line, measure
 
 from moereg.data import phantoms
-from moereg.experiments import Task
-from moereg.metrics import dice
-from moereg.models import SegReg, SegRegSizes
+from moereg.data.pairs import Pair
+from moereg.experiments import RegionProtocol, Task, true_labels
+from moereg.experiments.regions import labels_sentence, mean_over, measure, over_pairs
+from moereg.models import Segmenter, SegReg, SegRegSizes
 from moereg.models.registration import Registration
-from moereg.regularity import diffusion
-from moereg.similarity import mse
 from moereg.training import TrainingConfig
 from moereg.viz import draw
+from tests.oracles import Shifts, Toy, field_of, slab_pair
 
-SIZES = {"widths": (4, 6), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
 PROTOCOL = RegionProtocol(
-    TrainingConfig(steps=1, similarity="mse", device="cpu"), seeds=(0, 1), sizes=SIZES, segmenter_steps=1
+    TrainingConfig(steps=1, similarity="mse", device="cpu"), seeds=(0, 1), model="toy", segmenter_steps=17
 )
+regions = importlib.import_module("moereg.experiments.regions")
 
 
-def task(anatomy, shape):
-    pairs = [phantoms.make(anatomy, shape, seed) for seed in range(2)]
-    return Task("small", pairs, pairs)
+class HalfSegmenter(Segmenter):
+    """Finds the slab's first four rows of eight, whatever it was told; keeps what it was made and trained with."""
+
+    widths = (8, 16, 32)
+    made, trained = (), ()
+
+    def __init__(self, labels, *, dims):
+        torch.nn.Module.__init__(self)
+        self.labels, self.dims, self.born = tuple(labels), dims, torch.initial_seed()
+        type(self).made = (*self.made, (self.labels, dims, self.born))
+
+    def segment(self, image):
+        found = torch.zeros_like(image, dtype=torch.int64)
+        start = int(image[0, 0, :, 0].argmax())
+        found[:, :, start : start + 4] = 1
+        return found
 
 
-class Still(torch.nn.Module):
+@pytest.fixture
+def segmented(monkeypatch):
+    """`true_labels` with `HalfSegmenter`; the calls of its training."""
+    calls = []
+    monkeypatch.setattr(HalfSegmenter, "made", ())
+    monkeypatch.setattr(regions, "Segmenter", HalfSegmenter)
+    monkeypatch.setattr(
+        regions, "fit_segmenter", lambda segmenter, pairs, *, steps, seed: calls.append((segmenter, pairs, steps, seed))
+    )
+    return calls
+
+
+def test_three_ways_on_every_pair_with_every_seed(fitted, segmented, toys_err, monkeypatch):
+    """The backbone errs by three voxels if it sees the whole image, by one where all but a region is masked; half a
+    voxel is added for seed 1."""
+
     def forward(self, moving, fixed):
-        zero = moving.new_zeros(len(moving), moving.ndim - 2, *moving.shape[2:])
-        return Registration(zero, moving, (zero,))
+        error = (1.0 if fixed.min() < 0 else 3.0) + self.born / 2
+        field = field_of((error, 0.0), moving)
+        return Registration(field, moving, (field,))
 
-
-def test_true_labels_and_quality_sweep(monkeypatch):
-    monkeypatch.setattr(regions, "NOISE", (0.0, 3.0))
-    monkeypatch.setattr(regions, "GROWTH", (-1, 0, 1))
-    small = task("abdomen", (24, 24))
-    finding, trained = regions.true_labels(small, PROTOCOL)
-    assert [(r["labels"], r["seed"]) for r in finding.rows] == [
-        (name, seed) for seed in (0, 1) for name in ("backbone alone", "true labels", "own segmentation")
+    monkeypatch.setattr(Toy, "forward", forward)
+    train, test = [slab_pair(2)], [slab_pair(), slab_pair()]
+    told = []
+    finding, trained = true_labels(Task("slabs", train, test), PROTOCOL, on_rows=lambda rows: told.append(list(rows)))
+    ways = (("backbone alone", 3.0, 1.0), ("true labels", 1.0, 1.0), ("own segmentation", 1.0, 2 / 3))
+    assert [(r["labels"], r["seed"], r["epe"], pytest.approx(r["quality"])) for r in finding.rows] == [
+        (name, seed, error + seed / 2, quality) for seed in (0, 1) for name, error, quality in ways
     ]
-    quality = {row["labels"]: row["quality"] for row in finding.rows}
-    assert quality["true labels"] == 1 > quality["own segmentation"]
-    assert "Dice is" in finding.sentence
+    assert [len(rows) for rows in told] == [3, 3]
+    assert [row for rows in told for row in rows] == finding.rows
+    assert finding.rows[0]["per_pair"]["epe"] == [3.0, 3.0]
+    assert finding.rows[0]["dice"] == pytest.approx(1 - 3 / 8)
+    assert [(type(call.model), call.config.seed) for call in fitted.calls] == [
+        (kind, seed) for seed in (0, 1) for kind in (Toy, SegReg)
+    ]
+    assert all(call.pairs is train for call in fitted.calls)
+    assert [model.backbone.born for model in trained] == [0, 1]
+    assert all(isinstance(model, SegReg) and model.needs_labels for model in trained)
+    assert HalfSegmenter.made == (((0, 1), 2, 0), ((0, 1), 2, 1))
+    assert [(pairs, steps, seed) for _, pairs, steps, seed in segmented] == [(train, 17, 0), (train, 17, 1)]
+    assert finding.question == "What do regions add?"
+    assert finding.sentence == labels_sentence(finding.rows)
     assert len(draw(finding).axes) == 3
-    sweep = regions.quality_sweep(trained, small.test, seeds=PROTOCOL.seeds)
-    assert len(sweep.rows) == 2 * (2 + 3)
-    worse = {row["amount"]: row["quality"] for row in sweep.rows if row["way"] == "boundary noise"}
-    assert worse[0.0] == 1 > worse[3.0]
-    assert sweep.sentence.count("near-linear") >= 3
-    assert len(draw(sweep).axes) == 2
 
 
-def test_sliding_compares_three_methods():
-    protocol = RegionProtocol(
-        PROTOCOL.training, seeds=(0,), sizes=SIZES, groups=(tuple(range(1, 10)),), smoothness=(0.01, 0.1)
-    )
-    finding = regions.sliding(task("lung", (32, 32)), protocol)
-    assert [(r["regularity"], r["smoothness"]) for r in finding.rows] == [
-        (method, weight) for weight in (0.01, 0.1) for method in ("backbone", "uniform", "adaptive")
-    ]
-    assert finding.rows[0]["near_before"] > 0
-    assert "within 3 voxels of the sliding interface" in finding.sentence
-    assert [axes.get_title(loc="left") for axes in draw(finding).axes] == [
-        "within 3 voxels of the interface", "elsewhere",
-    ]  # fmt: skip
+def test_labels_are_those_of_the_training_pairs_and_the_background(fitted, segmented):
+    pair = slab_pair()
+    labels = torch.where(pair.fixed_labels == 1, 7, 3)  # no background anywhere
+    other = torch.where(pair.fixed_labels == 1, 5, 3)
+    train = [Pair(p.moving, p.fixed, lab, lab) for p, lab in ((pair, labels), (pair, other))]
+    true_labels(Task("t", train, [pair]), PROTOCOL)
+    assert HalfSegmenter.made[0][0] == (0, 3, 5, 7)
 
 
-def test_uniform_smoothness_sees_the_seam_and_adaptive_does_not(generator):
-    """Both get one backbone: fields agree, only what the loss asks of them differs."""
+def test_a_real_segmenter_is_trained_and_used():
+    sizes = {"widths": (4, 6), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
+    protocol = RegionProtocol(PROTOCOL.training, seeds=(0,), sizes=sizes, segmenter_steps=1)
+    pairs = [phantoms.make("abdomen", (24, 20), 0)]
+    finding, [model] = true_labels(Task("small", pairs, pairs), protocol)
+    quality = {row["labels"]: row["quality"] for row in finding.rows}
+    assert quality["backbone alone"] == quality["true labels"] == 1 > quality["own segmentation"]
+    assert model.segmenter is None
+    assert not model.training
 
-    class Blocks(torch.nn.Module):
+
+def test_measure_by_hand():
+    """A slab that folds: everything above row 10 moves 4 rows down, everything below 4 rows up."""
+
+    class Folds(torch.nn.Module):
         def forward(self, moving, fixed):
-            amount = torch.arange(float(len(moving))).view(-1, 1, 1, 1).expand(-1, 2, *moving.shape[2:])
-            return Registration(amount, moving, (amount,))
+            field = field_of((4.0, 0.0), moving)
+            field[:, 0, 10:] = -4.0
+            return Registration(field, moving, (field,))
 
-    moving, fixed = torch.rand(2, 1, 1, 16, 16, generator=generator).unbind()
-    labels = (torch.arange(16) >= 8).long().expand(1, 1, 16, 16)
-    given = {"moving_labels": labels, "fixed_labels": labels}
-    adaptive, uniform = (
-        kind(SegRegSizes(dims=2), backbone=Blocks())(moving, fixed, **given) for kind in (SegReg, GloballySmooth)
+    pair = slab_pair()
+    measured = measure(Folds(), pair)
+    # u = +4 above row 10 and -4 from there on: rows 2 to 9 and 10 to 17 read rows 6 to 13, twice the slab.
+    assert measured["dice"] == pytest.approx(2 * 8 / (8 + 16))
+    assert measured["epe"] == 4.0
+    # Central differences fold rows 9 and 10, of which none is at a seam: those are rows 5, 6 and 13, 14.
+    assert measured["seam_fold_fraction"] == 0
+    assert measured["other_fold_fraction"] == pytest.approx(2 / 16)
+    assert measured["quality"] == 1.0
+    labels = torch.zeros_like(pair.fixed_labels)
+    labels[0, 9:] = 1
+    moved = Pair(pair.moving, pair.fixed, labels, labels, pair.displacement)
+    assert measure(Folds(), moved)["seam_fold_fraction"] == pytest.approx(1 / 2)  # row 9 of rows 8 and 9
+    assert measure(Folds(), moved)["other_fold_fraction"] == pytest.approx(1 / 18)
+
+
+def test_no_seam_has_no_folds():
+    pair = slab_pair()
+    ones = torch.ones_like(pair.fixed_labels)
+    measured = measure(Shifts(), Pair(pair.moving, pair.fixed, ones, ones, pair.displacement))
+    assert (measured["seam_fold_fraction"], measured["other_fold_fraction"]) == (0, 0)
+    rows = torch.arange(8).view(1, 4, 2).clone()  # every voxel is at a seam
+    image, truth = torch.zeros(1, 4, 2), torch.zeros(2, 4, 2)
+    assert measure(Shifts(), Pair(image, image, rows, rows, truth))["other_fold_fraction"] == 0
+
+
+def test_the_error_is_measured_within_the_region():
+    pair = slab_pair()
+    truth = pair.displacement.clone()
+    truth[0, 10:] = 3.0
+    region = torch.zeros(1, 20, 8, dtype=torch.bool)
+    region[0, 8:12] = True
+    inside = Pair(pair.moving, pair.fixed, pair.moving_labels, pair.fixed_labels, truth, region=region)
+    assert measure(Shifts(1.0, 0.0), inside)["epe"] == pytest.approx((1 + 2) / 2)
+
+
+class Asked(torch.nn.Module):
+    """Registers with labels and keeps them."""
+
+    needs_labels = True
+
+    def forward(self, moving, fixed, *, moving_labels, fixed_labels):
+        self.labels = (moving_labels, fixed_labels)
+        return Shifts()(moving, fixed)
+
+
+def test_labels_that_are_used_are_the_given_ones_and_dice_is_that_of_the_true_ones():
+    pair = slab_pair(3)
+    model = Asked()
+    before = measure(model, pair)
+    assert torch.equal(model.labels[0], pair.moving_labels[None])
+    assert torch.equal(model.labels[1], pair.fixed_labels[None])
+    given = (pair.moving_labels.roll(2, 1), pair.fixed_labels.roll(4, 1))
+    bad = measure(model, pair, labels=given)
+    assert torch.equal(model.labels[0], given[0][None])
+    assert torch.equal(model.labels[1], given[1][None])
+    assert before["dice"] == bad["dice"] == pytest.approx(1 - 3 / 8)
+    assert before["quality"] == 1
+    assert bad["quality"] == pytest.approx((6 / 8 + 4 / 8) / 2)
+
+
+def test_the_quality_of_a_segmenter_is_that_of_both_images():
+    model = SegReg(SegRegSizes(dims=2), backbone=Shifts(), segmenter=HalfSegmenter((0, 1), dims=2))
+    assert measure(model, slab_pair(3))["quality"] == pytest.approx(2 * 4 / 12)
+
+
+def test_each_image_is_segmented_by_itself():
+    """The fixed image's slab starts at row 6, the moving one's at row 9: that one is found whole."""
+
+    class WholeInMoving(HalfSegmenter):
+        def segment(self, image):
+            return image.long() if image[0, 0, 6, 0] == 0 else super().segment(image)
+
+    model = SegReg(SegRegSizes(dims=2), backbone=Shifts(), segmenter=WholeInMoving((0, 1), dims=2))
+    assert measure(model, slab_pair(3))["quality"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_means_over_pairs_and_rows():
+    entries = [{"dice": 0.5, "epe": 1.0}, {"dice": 0.9, "epe": 4.0}]
+    assert over_pairs(entries) == {
+        "dice": pytest.approx(0.7), "epe": 2.5, "per_pair": {"dice": [0.5, 0.9], "epe": [1.0, 4.0]},
+    }  # fmt: skip
+    rows = [
+        {"labels": name, "seed": seed, "dice": dice} for name, seed, dice in (("a", 0, 1), ("a", 1, 3), ("b", 0, 9))
+    ]
+    assert mean_over(rows, "dice", labels="a") == 2
+    assert mean_over(rows, "dice", labels="a", seed=1) == 3
+    assert mean_over(rows, "dice") == pytest.approx(13 / 3)
+
+
+def test_the_sentence_by_hand():
+    """Two seeds: gains 0.09 and 0.11, mean 0.1 +- 12.706 * 0.01; losses of 0.2 sharp."""
+
+    def row(name, seed, dice, epe, quality, seam=0.0, other=0.0):
+        return {
+            "labels": name, "seed": seed, "dice": dice, "epe": epe, "quality": quality,
+            "seam_fold_fraction": seam, "other_fold_fraction": other,
+        }  # fmt: skip
+
+    rows = [
+        row("backbone alone", 0, 0.5, 2.0, 1.0, 0.9, 0.9),
+        row("backbone alone", 1, 0.6, 3.0, 1.0, 0.9, 0.9),
+        row("true labels", 0, 0.59, 1.0, 1.0, 0.02, 0.004),
+        row("true labels", 1, 0.71, 1.5, 1.0, 0.04, 0.006),
+        row("own segmentation", 0, 0.3, 4.0, 0.25),
+        row("own segmentation", 1, 0.4, 5.0, 0.75),
+    ]
+    assert labels_sentence(rows) == (
+        "Dice is 0.550 with the backbone alone, 0.650 with true labels (not told apart, +0.100 [-0.027, +0.227], "
+        "segmentation Dice 1.000), 0.350 with own segmentation (worse, -0.200 [-0.200, -0.200], segmentation Dice "
+        "0.500). Endpoint errors in voxels: 2.50 backbone alone, 1.25 true labels, 4.50 own segmentation. With true "
+        "labels 3.0 % of the voxels at seams fold, 0.5 % elsewhere."
     )
-    assert torch.equal(adaptive.displacement, uniform.displacement)
-    assert adaptive.regional_loss(moving, fixed, mse)[1] == 0
-    assert uniform.regional_loss(moving, fixed, mse)[1] == diffusion(uniform.displacement) > 0
-    assert adaptive.regional_loss(moving, fixed, mse)[0] == uniform.regional_loss(moving, fixed, mse)[0]
-
-
-@pytest.mark.parametrize("shape", [(40, 40), (24, 24, 24)])
-def test_labels_get_worse_with_the_amount(shape):
-    truth = phantoms.make("abdomen", shape, 3).fixed_labels
-    noise = [boundary_noise(truth, a, torch.Generator().manual_seed(0)) for a in (0.0, 1.0, 2.0, 4.0)]
-    assert torch.equal(noise[0], truth)
-    assert set(noise[3].unique().tolist()) <= set(truth.unique().tolist())
-    quality = [sum(dice(labels, truth).values()) for labels in noise]
-    assert quality == sorted(quality, reverse=True)
-    assert quality[3] < 0.9 * quality[0]
-
-
-def test_organs_grow_by_whole_voxels_and_shrink_back():
-    truth = torch.zeros(1, 16, 16, dtype=torch.int64)
-    truth[0, 5:10, 5:10] = 3
-    assert torch.equal(grown(truth, 0), truth)
-    larger = grown(truth, 2)
-    assert (larger == 3).sum() == 9 * 9
-    assert larger[0, 3, 3] == 3
-    assert torch.equal(grown(larger, -2), truth)
-    truth[0, 5:10, 10:13] = 4  # neighbours keep what they have
-    assert torch.equal(grown(truth, 1)[0, 5:10, 5:13], truth[0, 5:10, 5:13])
-    assert (grown(truth, -1)[0, 5:10, 9:11] == 0).all()
-
-
-def test_a_line_is_found():
-    rows = [{"quality": q, "dice": 0.2 + 0.7 * q} for q in (0.1, 0.5, 0.9)]
-    found = line(rows)
-    assert found["slope"] == pytest.approx(0.7)
-    assert found["intercept"] == pytest.approx(0.2)
-    assert found["r2"] == pytest.approx(1)
-    assert found["residual"] == pytest.approx(0, abs=1e-9)
-    bent = line([*rows[:2], {"quality": 0.9, "dice": 0.0}])
-    assert bent["r2"] < 0.5
-
-
-def test_measure_takes_the_true_labels_however_bad_the_given_ones_are():
-    pair = phantoms.make("abdomen", (32, 32), 0)
-    model = SegReg(SegRegSizes(dims=2), backbone=Still())
-    none = (torch.zeros_like(pair.moving_labels), torch.zeros_like(pair.fixed_labels))
-    before, bad = measure(model, pair), measure(model, pair, labels=none)
-    assert before["dice"] == bad["dice"] > 0
-    assert (before["quality"], bad["quality"]) == (1.0, 0.0)
-    assert before["epe"] == pytest.approx(float(pair.displacement.norm(dim=0)[pair.region[0]].mean()), rel=1e-4)
-
-
-def test_what_is_recorded_says_what_its_rows_say():
-    record = json.loads((Path(__file__).parents[2] / "data" / "experiments" / "segreg.json").read_text())
-    sentences = (regions._labels_sentence, regions._quality_sentence, regions._sliding_sentence)
-    for finding, sentence in zip(record["findings"], sentences, strict=True):
-        assert finding["sentence"] == sentence(finding["rows"])
-    assert len(record["protocols"]) == 3

@@ -64,6 +64,8 @@ def test_two_seeds_and_three_pairs_by_hand():
         ([[2.0, 3.0, 4.0], [0.0, 3.0, 6.0]], 8 / 6, 2),
         # by pair equal, MS_p = 0; by seed 2, 4: MS_s = 6; rest +-1, 0, -+1: MS_e = 4 / 2
         ([[3.0, 2.0, 1.0], [3.0, 4.0, 5.0]], 6 / 6, 1),
+        # both vary less than the rest does: by pair equal, by seed 2.5 and 2, MS_s = 3 / 8; MS_e = 16 / 2
+        ([[4.5, 0.5, 2.5], [0.0, 4.0, 2.0]], 3 / 8 / 6, 1),
     ],
 )
 def test_where_one_of_the_two_says_nothing_the_other_decides(differences, variance, freedom):
@@ -93,6 +95,7 @@ def test_pairs_that_one_of_the_two_lacks_are_left_out():
     assert paired_effect([1.0, 2.0, 5.0], [0.0, 0.0, None]) == paired_effect([1.0, 2.0], [0.0, 0.0])
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_single_value_decides_nothing():
     effect = paired_effect([0.9], [0.1])
     assert (effect.mean, effect.low, effect.high) == (pytest.approx(0.8), -np.inf, np.inf)
@@ -142,6 +145,7 @@ def test_words(low, high, direction, dice, less_is_better):
 
 def test_text():
     assert Effect(0.0123, -0.004, 0.0286, 3, 1).text() == "+0.012 [-0.004, +0.029]"
+    assert Effect(1.0, 0.5, 1.5, 2, 2).text(1) == "+1.0 [+0.5, +1.5]"
     assert Effect(-1.5, -2.26, -0.74, 1, 2).text(1) == "-1.5 [-2.3, -0.7]"
 
 

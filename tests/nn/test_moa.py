@@ -102,7 +102,36 @@ def test_attention_from_is_what_the_layer_uses(generator):
     torch.testing.assert_close(mixed[0, :, *voxel], by_hand)
 
 
-def test_memory_is_linear_because_windows_do_not_see_each_other(generator):
+def saved_numbers(layer, shape, generator):
+    """How many numbers a training step keeps for its backward pass."""
+    kept = {}
+
+    def note(tensor):
+        kept[tensor.data_ptr(), tensor.shape] = tensor.numel()
+        return tensor
+
+    # MATH keeps its scores, as a formula would
+    with (
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+    ):
+        mixed, _ = layer(features_of(shape, generator))
+    assert mixed.requires_grad
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("compute", ["dense", "sparse"])
+def test_memory_grows_linearly_with_voxels(compute, generator):
+    """The same layer with one window over everything does worse: four times the scores for twice the voxels."""
+    sizes = [(8, width) for width in (16, 32, 64)]
+    few, more, most = (saved_numbers(layer_of(generator, compute=compute), size, generator) for size in sizes)
+    assert most - more == pytest.approx(2 * (more - few), rel=0.05)
+    wide = layer_of(generator, compute=compute, window=1000)
+    wide_few, wide_more, wide_most = (saved_numbers(wide, size, generator) for size in sizes)
+    assert wide_most - wide_more > 2.5 * (wide_more - wide_few)
+
+
+def test_windows_do_not_see_each_other(generator):
     layer = layer_of(generator)
     features = features_of((8, 8), generator)
     before = layer(features)[0]
