@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     register = _command(commands, "register", run_register, "register one image to another")
     register.add_argument("moving", type=Path, help="NIfTI image that is moved")
     register.add_argument("fixed", type=Path, help="NIfTI image that stays")
-    register.add_argument("--weights", type=Path, required=True)
+    register.add_argument("--weights", type=Path, required=True, help="file of a trained model")
     register.add_argument("--out", type=Path, required=True, help="folder for warped image, field and report")
     _device_option(register)
 
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     _device_option(evaluate)
 
     explore = _command(commands, "explore", run_explore, "write a page in which a model's routing can be explored")
-    explore.add_argument("--weights", type=Path, required=True)
+    explore.add_argument("--weights", type=Path, required=True, help="file of a trained model")
     explore.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
     explore.add_argument("--pair", type=int, default=0, help="index of the pair in the test split")
     explore.add_argument("--out", type=Path, required=True, help="the HTML file")
@@ -168,7 +168,7 @@ def _device_option(command: argparse.ArgumentParser) -> None:
 
 
 def _training_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, default=0, help="of phantoms, first weights and the order of pairs")
     _device_option(command)
 
 

@@ -44,22 +44,20 @@ MOST = [
     (
         [
             "evaluate",
-            *[
-                "--weights",
-                "a",
-                "b",
-                "--method",
-                "c",
-                "d",
-                "--data",
-                "d",
-                "--pairs",
-                "4",
-                "--json",
-                "j",
-                "--device",
-                "cpu",
-            ],
+            "--weights",
+            "a",
+            "b",
+            "--method",
+            "c",
+            "d",
+            "--data",
+            "d",
+            "--pairs",
+            "4",
+            "--json",
+            "j",
+            "--device",
+            "cpu",
         ],
         {
             "weights": [Path("a"), Path("b")],
@@ -112,6 +110,14 @@ def test_help_names_every_command_with_a_line_of_its_own(capsys):
     with pytest.raises(SystemExit):
         cli.main(["doctor", "--help"])
     assert "say what is installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [least[0][0] for least in LEAST])
+def test_every_option_is_explained(command):
+    top = cli.parser()
+    [commands] = [action.choices for action in top._actions if action.choices]
+    assert {action.dest for action in commands[command]._actions if not action.help} == set()
+    assert top.description == "Deformable image registration with mixture-of-experts."
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, FileNotFoundError])
