@@ -3,6 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 
 def lines_of(axes: Axes) -> list[dict]:
@@ -63,5 +64,6 @@ def titles_of(figure: Figure) -> list[str]:
 
 
 def size_of(figure: Figure) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Width and height in inches, of a figure that makes room for its texts."""
+    assert isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
     return tuple(round(float(v), 4) for v in figure.get_size_inches())
