@@ -62,6 +62,15 @@ def test_large():
 
 def test_wait(waited):
     assert waited == 0
+
+
+def test_earlier():
+    waited.done = True
+
+
+def test_that_fails_alone():
+    sizes.clip(9)
+    assert waited.done
 """
 
 
@@ -98,7 +107,8 @@ def run(root: Path, *options: str) -> str:
 @pytest.fixture(scope="module")
 def fates(toy) -> dict[tuple[str, str], str]:
     """(Line before, line after) -> fate."""
-    run(toy, "toy/sizes.py")
+    shown = run(toy, "toy/sizes.py")
+    assert "fails without a mutant, does not count: tests/test_sizes.py::test_that_fails_alone" in shown
     return stored(toy)
 
 

@@ -13,7 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tools.mutants import covered, report, running
+from tools.mutants import covered, processes, report, running
 from tools.mutants.covered import Record
 from tools.mutants.report import Results, Verdict
 from tools.mutants.settings import Project
@@ -134,7 +134,7 @@ def up_to_date(project: Project, options: argparse.Namespace, modules: list[str]
         print(f"coverage of {len(stale)} test files", flush=True)
         shares = [stale[n :: options.jobs] for n in range(options.jobs)]
         tasks = [partial(_record, project, share) for share in shares if share]
-        for new in running.pool(project, tasks, options.jobs):
+        for new in processes.pool(project, tasks, options.jobs):
             record.add(Record(**new))
     record.forget({file for file in record.files if not (project.root / file).exists()})
     record.save(path)
@@ -149,8 +149,8 @@ def project_tests(project: Project, paths: list[str]) -> list[str]:
 
 
 def _record(project: Project, files: list[str], slot: int, send) -> None:
-    running.enter(project, slot)
-    send(vars(covered.record_here(project, files, running.options(project, slot))))
+    processes.enter(project, slot)
+    send(vars(covered.record_here(project, files, processes.options(project, slot))))
 
 
 # ---- run ----
@@ -210,7 +210,7 @@ def run_all(project: Project, open_: list[Mutant], tests: dict, record: Record, 
         return [partial(run, project, batch) for batch in batches]
 
     for run, of in ((running.run_swapped, [m for m in open_ if m.key not in waiting]), (running.run_imported, later)):
-        for key, status, test in running.pool(project, tasks(of, run), jobs):
+        for key, status, test in processes.pool(project, tasks(of, run), jobs):
             if status == "broken":
                 notes.append(f"fails without a mutant, does not count: {key}")
             elif status == "import":

@@ -5,101 +5,50 @@ code objects, decorators and all, in milliseconds. A mutant of a constant, a def
 written into the working copy, and the library and the tests are imported anew, which takes seconds.
 """
 
-import contextlib
-import ctypes
 import gc
 import os
-import resource
-import select
-import shutil
-import signal
-import subprocess
 import sys
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from multiprocessing import connection, get_context
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tools.mutants.settings import OPTIONS, Project
+from tools.mutants.processes import enter, in_fork, options
+from tools.mutants.settings import Project
 from tools.mutants.sources import Mutant
 
-GIGABYTES = 4  # that a mutant may take on top of what its parent holds
-Result = tuple[str, str, str]  # mutant's key, status, the test that failed
+Fate = tuple[str, str]  # status, the test that failed
 Job = tuple[Mutant, list[str], float]  # mutant, its tests, the seconds they usually take
+IMPORTING = "while importing"
 
 
-def working_copy(project: Project, slot: int) -> Path:
-    """A copy of the tracked files, so that a mutant's rubbish stays out of the tree; kept for its compiled files."""
-    copy = project.store / f"copy-{slot}"
-    command = ["git", "ls-files", "-co", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False).stdout.splitlines()
-    names = listed or [str(p.relative_to(project.root)) for p in project.root.rglob("*") if p.is_file()]
-    wanted = {name for name in names if (project.root / name).is_file() and not name.startswith(".mutants")}
-    for name in wanted:
-        source, target = project.root / name, copy / name
-        if not target.exists() or source.read_bytes() != target.read_bytes():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
-    for stray in copy.rglob("*"):
-        if stray.is_file() and "__pycache__" not in stray.parts and str(stray.relative_to(copy)) not in wanted:
-            stray.unlink()
-    return copy
+class _Trial:
+    """Mutants against their tests; a test that fails without the mutant too does not count."""
 
+    def __init__(self, project: Project, slot: int, send: Callable) -> None:
+        self.project, self.slot, self.send = project, slot, send
+        self.trusted: set[str] = set()
+        self.broken: set[str] = set()
 
-def pool(project: Project, tasks: list[Callable[[int, Callable], None]], jobs: int) -> Iterator:
-    """Run `task(slot, send)` each in a forked process, `jobs` at a time; yields whatever they send."""
-    waiting, free, readers = list(tasks), list(range(jobs)), {}
-    context = get_context("fork")
-    while waiting or readers:
-        while waiting and free:
-            reader, writer = context.Pipe(duplex=False)
-            slot = free.pop()
-            process = context.Process(target=_run_task, args=(waiting.pop(0), slot, writer))
-            process.start()
-            writer.close()
-            readers[reader] = (process, slot)
-        for reader in connection.wait(list(readers)):
-            try:
-                yield reader.recv()
-            except EOFError:
-                process, slot = readers.pop(reader)
-                process.join()
-                if process.exitcode:
-                    log = project.store / f"log-{slot}.txt"
-                    raise RuntimeError(f"a session broke off, see {log}:\n{log.read_text()[-2000:]}") from None
-                free.append(slot)
-
-
-def _run_task(task: Callable, slot: int, writer) -> None:
-    _end_with_parent()
-    task(slot, writer.send)
-
-
-def _end_with_parent() -> None:
-    """A run that is broken off leaves no process behind."""
-    with contextlib.suppress(OSError, AttributeError):  # Linux alone
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def enter(project: Project, slot: int) -> None:
-    """Make the working copy the place from which the library, the tests and the tools are imported."""
-    copy = working_copy(project, slot)
-    os.chdir(copy)
-    roots = {"", str(project.root)}
-    sys.path[:] = [str(copy), *(path for path in sys.path if path not in roots)]
-    os.environ["PYTHONPATH"] = str(copy)
-    for name in [name for name in sys.modules if name.split(".")[0] in ("tools", "tests", project.package)]:
-        del sys.modules[name]
-    log = os.open(project.store / f"log-{slot}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-
-
-def options(project: Project, slot: int) -> list[str]:
-    return [*OPTIONS, f"--basetemp={project.store / f'temp-{slot}'}"]
+    def fate(self, tests: list[str], mutated: Callable[[list[str]], Fate], clean: Callable[[list[str]], Fate]) -> Fate:
+        """`mutated` and `clean` run tests with and without the mutant. A test is tried clean when it first kills."""
+        while True:
+            left = [test for test in tests if test not in self.broken]
+            status, test = mutated(left) if left else ("survived", "")
+            if status != "killed" or not test or test in self.trusted:
+                return status, test
+            before = left[: left.index(test) + 1] if test in left else left[:1]
+            status, culprit = clean(before)
+            if status == "survived":
+                self.trusted.add(test)
+                return "killed", test
+            if culprit not in left:
+                raise SystemExit(f"without a mutant: {status} {culprit} {before}")
+            self.broken.add(culprit)
+            self.send((culprit, "broken", ""))
 
 
 # ---- inside functions: swap the code ----
@@ -109,44 +58,37 @@ def run_swapped(project: Project, jobs: list[Job], slot: int, send: Callable) ->
     """Mutants of one module, in one collected session. Those that need an import come back as "import"."""
     enter(project, slot)
     files = sorted({test.split("::")[0] for _, tests, _ in jobs for test in tests})
-    code = pytest.main([*options(project, slot), *files], plugins=[_Swapping(project, jobs, send)])
+    swapping = _Swapping(_Trial(project, slot, send), jobs)
+    code = pytest.main([*options(project, slot), *files], plugins=[swapping])
     if code not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise SystemExit(f"pytest ended with {code}")
 
 
 class _Swapping:
-    def __init__(self, project: Project, jobs: list[Job], send: Callable) -> None:
-        self.project, self.jobs, self.send = project, jobs, send
+    def __init__(self, trial: _Trial, jobs: list[Job]) -> None:
+        self.trial, self.jobs = trial, jobs
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
+        if session.testsfailed:
+            raise session.Interrupted("a test file cannot be imported")
         items = {item.nodeid: item for item in session.items}
         source = Path(self.jobs[0][0].module).read_bytes()
         functions = _Functions(self.jobs[0][0].module, source)
         gc.freeze()  # a collection in a forked process would copy every page it looks at
-        broken = self._broken(items)
         for mutant, tests, usual in self.jobs:
             swap = functions.swap(mutant.apply(source))
             if swap is None:
-                self.send((mutant.key, "import", ""))
+                self.trial.send((mutant.key, "import", ""))
                 continue
-            own = [items[test] for test in tests if test in items and test not in broken]
-            self.send(
-                (mutant.key, *_in_fork(lambda report, swap=swap, own=own: _run(own, report, swap), 10 + 5 * usual))
-            )
+            limit = self.trial.project.patience + 5 * usual
+            mutated, clean = (partial(self._attempt, items, change, limit) for change in (swap, {}))
+            fate = self.trial.fate([test for test in tests if test in items], mutated, clean)
+            self.trial.send((mutant.key, *fate))
         return True
 
-    def _broken(self, items: dict) -> set[str]:
-        """Tests that fail without any mutant once they run in this order. They do not count."""
-        faced = dict.fromkeys(test for _, tests, _ in self.jobs for test in tests if test in items)
-        broken = set()
-        while True:
-            left = [items[test] for test in faced if test not in broken]
-            status, test = _in_fork(lambda report, left=left: _run(left, report, {}), 600)
-            if status == "survived" or not test:
-                return broken
-            broken.add(test)
-            self.send((test, "broken", ""))
+    def _attempt(self, items: dict, swap: dict, limit: float, tests: list[str]) -> Fate:
+        return in_fork(lambda report: _run([items[test] for test in tests], report, swap), limit)
 
 
 def _run(items: list, report: Callable, swap: dict) -> None:
@@ -221,30 +163,39 @@ class _Functions:
 def run_imported(project: Project, jobs: list[Job], slot: int, send: Callable) -> None:
     """Mutants of one module, each with the library imported anew."""
     enter(project, slot)
+    trial = _Trial(project, slot, send)
     for mutant, tests, usual in jobs:
-        path = Path(mutant.module)
-        source, times = path.read_bytes(), path.stat()
+        limit = 5 * (project.patience + usual)  # collecting takes its time
+        near = [test for test in tests if test.startswith(project.mirrored(mutant.module))]
+        far = [test for test in tests if test not in near]
+        fate = ("survived", "")
+        for part in filter(None, (near, far)):  # the nearest file is often enough, and quicker to collect
+            if fate[0] == "survived":
+                clean = partial(_fresh, trial, None, limit)
+                fate = trial.fate(part, partial(_fresh, trial, mutant, limit), clean)
+        send((mutant.key, *fate))
+
+
+def _fresh(trial: _Trial, mutant: Mutant | None, limit: float, tests: list[str]) -> Fate:
+    """Import everything in a forked process, with the mutant in its file, and run the tests."""
+    command = [*options(trial.project, trial.slot), *dict.fromkeys(test.split("::")[0] for test in tests)]
+
+    def work(report: Callable) -> None:
+        sys.dont_write_bytecode = mutant is not None
+        if pytest.main(command, plugins=[_Chosen(tests, report)]) not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+            report(IMPORTING)
+
+    if mutant is None:
+        return in_fork(work, limit)
+    path = Path(mutant.module)
+    source, times = path.read_bytes(), path.stat()
+    try:
         path.write_bytes(mutant.apply(source))
         os.utime(path, (0, 0))  # no compiled file is as old as that
-        try:
-            near = [test for test in tests if test.startswith(project.mirrored(mutant.module))]
-            far = [test for test in tests if test not in near]
-            for part in filter(None, (near, far)):
-                command = [*options(project, slot), *dict.fromkeys(test.split("::")[0] for test in part)]
-                limit = 5 * (project.patience + usual)  # collecting takes its time
-                outcome = _in_fork(lambda report, c=command, p=part: _fresh(c, p, report), limit)
-                if outcome[0] != "survived":
-                    break
-            send((mutant.key, *outcome))
-        finally:
-            path.write_bytes(source)
-            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def _fresh(command: list[str], tests: list[str], report: Callable) -> None:
-    sys.dont_write_bytecode = True
-    if pytest.main(command, plugins=[_Chosen(tests, report)]) not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
-        report("while importing")
+        return in_fork(work, limit)
+    finally:
+        path.write_bytes(source)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 class _Chosen:
@@ -254,55 +205,9 @@ class _Chosen:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
         if session.testsfailed:
-            self.report("while importing")
+            self.report(IMPORTING)
         items = {item.nodeid: item for item in session.items}
         if missing := [test for test in self.tests if test not in items]:
             self.report(missing[0])  # its parameters come from the library, and are others now
         _run([items[test] for test in self.tests], self.report, {})
         return True
-
-
-# ---- one process ----
-
-
-def _in_fork(work: Callable, limit: float) -> tuple[str, str]:
-    """Status and failed test of `work(report)`, run in a forked process.
-
-    It ends after `limit` seconds of computing, on a busy machine as on a quiet one, or six times as long of waiting.
-    """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.setpgid(0, 0)
-        _end_with_parent()
-        for alarm in (signal.SIGPROF, signal.SIGALRM):
-            signal.signal(alarm, signal.SIG_DFL)  # ends even a loop in C
-        signal.setitimer(signal.ITIMER_PROF, limit)
-        signal.setitimer(signal.ITIMER_REAL, 6 * limit)
-        _limit_memory()
-
-        def report(test: str) -> None:
-            os.write(writer, test.encode())
-            os._exit(1)
-
-        try:
-            work(report)
-        except BaseException:  # whatever escapes pytest was caused by the mutant
-            os._exit(1)
-        os._exit(0)
-    os.close(writer)
-    _, status = os.waitpid(child, 0)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # what its tests left running
-    ready, _, _ = select.select([reader], [], [], 0)
-    test = os.read(reader, 4096).decode() if ready else ""
-    os.close(reader)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGALRM, signal.SIGPROF):
-        return "timeout", test
-    return ("survived" if status == 0 else "killed"), test
-
-
-def _limit_memory() -> None:
-    held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
-    most = int(held.split()[1]) * 1024 + GIGABYTES * 2**30
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
