@@ -2,11 +2,12 @@
 
 from moereg.models.baselines import VoxelMorph, VoxelMorphSizes
 from moereg.models.drivenmorph import DrivenMorph, DrivenMorphSizes, DrivenRegistration, DrivenStep
+from moereg.models.masks import seam_folds
 from moereg.models.registration import Registration
 from moereg.models.registry import MODELS, Entry, build, build_for
 from moereg.models.rman import RecursiveRegistration, RMAn, RMAnSizes
 from moereg.models.segmentation import SMALL_BACKBONE, Segmenter
-from moereg.models.segreg import SegmentedRegistration, SegReg, SegRegSizes, seam_folds
+from moereg.models.segreg import SegmentedRegistration, SegReg, SegRegSizes
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
 from moereg.models.storage import load_model, save_weights
 
