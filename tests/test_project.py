@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import moereg
+from moereg.models import registry
 from tools import layers
 
 ROOT = Path(__file__).parents[1]
@@ -119,7 +120,11 @@ def test_shell_scripts_parse(script):
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_code_on_a_page_gives_what_the_page_says(page):
+    # A page may add a model to the table of models; the next test has it as it was.
+    before = dict(registry.MODELS)
     failed, tried = doctest.testfile(str(ROOT / page), module_relative=False)
+    for name in registry.MODELS.keys() - before.keys():
+        del registry.MODELS[name]
     assert failed == 0
     assert tried >= 4
 
