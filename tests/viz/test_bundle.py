@@ -136,6 +136,6 @@ def test_packages_are_pinned_and_no_registry_is_named():
 
 def test_arithmetic_of_the_views():
     """js/test: hand-worked numbers, run by Node.js."""
-    done = run_node("node", "test/all.mjs")
+    done = run_node("node", "--test-reporter=tap", "test/all.mjs")
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(re.search(r"^# pass (\d+)$", done.stdout, re.M)[1]) > 80

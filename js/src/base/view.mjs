@@ -32,7 +32,7 @@ export function hide(root) {
 }
 
 /**
- * A panel that is drawn again only when the data or one of the named parts of the state has changed.
+ * A panel, or a part of one, that is drawn again only when the data or one of the named parts of the state has changed.
  *
  * Its view gets `{data, store, state}`. What it does with other parts of the state, it asks `store.state` for.
  */

@@ -1,6 +1,6 @@
 // The images: one plane large, the other two small.
 
-import { html, useCallback } from "../base/view.mjs";
+import { html, useCallback, watching } from "../base/view.mjs";
 import { fieldName } from "../data/fields.mjs";
 import { imagePainter } from "../data/painters.mjs";
 import { normalOf, planeName } from "../data/planes.mjs";
@@ -30,28 +30,36 @@ const OUTLINES = {
   difference: WARPED_ON_FIXED,
 };
 
-export function ImagePanel({ data, store, state }) {
+export function ImagePanel(given) {
+  const { data, state } = given;
   const { image, field, labels, grid, arrows } = state;
   const normal = normalOf(data, state);
   const [paint, overlay] = [usePainter(data, image, field), useOverlay(data, { image, field, labels, grid, arrows })];
   const extra = (axes) => kernelsOf(data, state, axes);
-  const shown = { data, store, state, paint, overlay, extra };
+  const shown = { ...given, paint, overlay, extra };
   return html`
     <${Card} title="Images" kind="moe-images">
       <div class="moe-tools">
-        <${Choice} legend="Image" options=${IMAGES} value=${image} onchange=${(kind) => store.set({ image: kind })} />
+        <${ImageChoice} ...${given} />
       </div>
       <div class="moe-stage">
         <${Plane} name="image" normal=${normal} label=${describe(data, image, normal)} ...${shown} />
       </div>
-      ${normal >= 0 && html`<${SliceSlider} data=${data} store=${store} state=${state} />`}
+      ${normal >= 0 && html`<${SliceSlider} ...${given} />`}
       <div class="moe-strip">${otherAxes(data, normal).map((axis, slot) => smallPlane(axis, slot, shown))}</div>
-      <div class="moe-tools"><${Toggles} data=${data} store=${store} state=${state} /></div>
-      <label class="moe-field">Field<${FieldSelect} data=${data} store=${store} field=${field} /></label>
+      <div class="moe-tools"><${Toggles} ...${given} /></div>
+      <label class="moe-field">Field<${FieldSelect} ...${given} /></label>
       <p class="moe-note">${labels && OUTLINES[image].length === 2 ? "Outlines: warped solid, fixed dashed." : ""}</p>
     <//>
   `;
 }
+
+const ImageChoice = watching(
+  ["image"],
+  ({ store, state }) => html`
+    <${Choice} legend="Image" options=${IMAGES} value=${state.image} onchange=${(image) => store.set({ image })} />
+  `,
+);
 
 const usePainter = (data, image, field) => useCallback(imagePainter(data, image, field), [data, image, field]);
 
@@ -98,7 +106,7 @@ function smallPlane(axis, slot, shown) {
   />`;
 }
 
-function SliceSlider({ data, store, state: { plane, voxel } }) {
+const SliceSlider = watching(["plane", "voxel"], ({ data, store, state: { plane, voxel } }) => {
   const move = (place) =>
     pinVoxel(
       store,
@@ -112,10 +120,10 @@ function SliceSlider({ data, store, state: { plane, voxel } }) {
     value=${voxel[plane]}
     oninput=${move}
   />`;
-}
+});
 
 /** What is drawn over the image, each part on or off. */
-function Toggles({ data, store, state }) {
+const Toggles = watching(["grid", "arrows", "labels", "kernels", "layer"], ({ data, store, state }) => {
   const reach = data.layers[state.layer]?.attention ? "Window" : "Kernels";
   const names = { grid: "Grid", arrows: "Arrows", labels: data.labels && "Outlines", kernels: reach };
   return Object.entries(names).map(
@@ -130,10 +138,10 @@ function Toggles({ data, store, state }) {
         ${label}
       <//>`,
   );
-}
+});
 
 /** The field that is applied. Knock-outs and training steps are chosen elsewhere, and named here. */
-function FieldSelect({ data, store, field }) {
+const FieldSelect = watching(["field"], ({ data, store, state: { field } }) => {
   const offered = ["result", "none", ...data.steps.map((_, i) => `step:${i}`)];
   const listed = offered.includes(field);
   return html`
@@ -151,4 +159,4 @@ function FieldSelect({ data, store, field }) {
       <option value="other" hidden>${listed ? "" : fieldName(data, field)}</option>
     </select>
   `;
-}
+});

@@ -1,7 +1,7 @@
 // Maps of the routed layer: the chosen direction large, the others small.
 
 import { ordinal, plain } from "../base/numbers.mjs";
-import { html, useCallback } from "../base/view.mjs";
+import { html, useCallback, watching } from "../base/view.mjs";
 import { cssColour, ENTROPY } from "../data/colours.mjs";
 import { gateStops, routingPainter } from "../data/painters.mjs";
 import { normalOf } from "../data/planes.mjs";
@@ -13,25 +13,26 @@ import { Outline } from "../parts/shapes.mjs";
 
 const SMALL = 2; // maps of other directions
 
-export function RoutingPanel({ data, store, state }) {
-  const layer = data.layers[state.layer];
-  const shown = { data, store, state, normal: normalOf(data, state), overlay: useOutline(data, state.labels) };
+export function RoutingPanel(given) {
+  const { data, store, state } = given;
+  const layer = layerOf(data, state);
+  const shown = { ...given, normal: normalOf(data, state), overlay: useOutline(data, state.labels) };
   const others = layer.tracks.map((_, i) => i).filter((i) => i !== state.track);
   return html`
     <${Card} title="Routing" kind="moe-routing">
       <div class="moe-tools">
-        <${LayerSelect} data=${data} store=${store} layer=${state.layer} />
-        <div class="moe-slot"><${TrackChoice} store=${store} state=${state} layer=${layer} /></div>
+        <${LayerSelect} ...${given} />
+        <div class="moe-slot"><${TrackChoice} ...${given} /></div>
       </div>
       <div class="moe-stage">
         <${MapOf} view=${Plane} track=${state.track} name="map" label=${describe(layer, state)} ...${shown} />
       </div>
       <div class="moe-tools">
-        <${ShowChoice} store=${store} state=${state} layer=${layer} />
-        <p class="moe-scale"><${Scale} layer=${layer} state=${state} /></p>
+        <${ShowChoice} ...${given} />
+        <p class="moe-scale"><${Scale} ...${given} /></p>
       </div>
       <div class="moe-tools">
-        <div class="moe-slot"><${ExpertChoice} store=${store} state=${state} layer=${layer} /></div>
+        <div class="moe-slot"><${ExpertChoice} ...${given} /></div>
       </div>
       <div class="moe-strip">${others.slice(0, SMALL).map(
         (track, slot) => html`<${MapOf}
@@ -70,52 +71,68 @@ function useOutline(data, labels) {
   return useCallback(overlay, [data, labels]);
 }
 
-const LayerSelect = ({ data, store, layer }) => html`
-  <select
-    class="moe-select"
-    aria-label="Routed layer"
-    value=${layer}
-    onchange=${(event) => store.set(forLayer(data, store.state, Number(event.currentTarget.value)))}
-  >
-    ${data.layers.map(({ name }, i) => html`<option value=${i}>${name}</option>`)}
-  </select>
-`;
+const layerOf = (data, state) => data.layers[state.layer];
 
-const TrackChoice = ({ store, state, layer }) => html`<${Choice}
-  legend=${trackLegend(layer)}
-  options=${layer.tracks.map((name, i) => [i, name])}
-  value=${state.track}
-  onchange=${(track) => store.set({ track })}
-  compact
-/>`;
+const LayerSelect = watching(
+  ["layer"],
+  ({ data, store, state }) => html`
+    <select
+      class="moe-select"
+      aria-label="Routed layer"
+      value=${state.layer}
+      onchange=${(event) => store.set(forLayer(data, store.state, Number(event.currentTarget.value)))}
+    >
+      ${data.layers.map(({ name }, i) => html`<option value=${i}>${name}</option>`)}
+    </select>
+  `,
+);
 
-const ExpertChoice = ({ store, state, layer }) => html`<${Choice}
-  legend=${hasKernels(layer) ? "Expert (kernel)" : "Expert (head)"}
-  options=${layer.experts.map((name, i) => [i, name.replace(/^head /, ""), layer.colours[i]])}
-  value=${state.expert}
-  onchange=${(expert) => store.set({ expert, show: "gate" })}
-  compact
-/>`;
+const TrackChoice = watching(["layer", "track"], ({ data, store, state }) => {
+  const layer = layerOf(data, state);
+  return html`<${Choice}
+    legend=${trackLegend(layer)}
+    options=${layer.tracks.map((name, i) => [i, name])}
+    value=${state.track}
+    onchange=${(track) => store.set({ track })}
+    compact
+  />`;
+});
 
-const ShowChoice = ({ store, state, layer }) => html`<${Choice}
-  legend="Map"
-  options=${[
+const ExpertChoice = watching(["layer", "expert"], ({ data, store, state }) => {
+  const layer = layerOf(data, state);
+  return html`<${Choice}
+    legend=${hasKernels(layer) ? "Expert (kernel)" : "Expert (head)"}
+    options=${layer.experts.map((name, i) => [i, name.replace(/^head /, ""), layer.colours[i]])}
+    value=${state.expert}
+    onchange=${(expert) => store.set({ expert, show: "gate" })}
+    compact
+  />`;
+});
+
+const ShowChoice = watching(["layer", "expert", "show"], ({ data, store, state }) => {
+  const options = [
     ["first", "First expert"],
-    ["gate", `Gate of ${layer.experts[state.expert]}`],
+    ["gate", `Gate of ${layerOf(data, state).experts[state.expert]}`],
     ["entropy", "Entropy"],
-  ]}
-  value=${state.show}
-  onchange=${(show) => store.set({ show })}
-/>`;
+  ];
+  return html`<${Choice}
+    legend="Map"
+    options=${options}
+    value=${state.show}
+    onchange=${(show) => store.set({ show })}
+  />`;
+});
 
 /** The colour scale of a gate or entropy map. */
-function Scale({ layer, state: { show, expert } }) {
+const Scale = watching(["layer", "expert", "show"], ({ data, state }) => {
+  const { show, expert } = state;
+  const layer = layerOf(data, state);
   if (show === "first") return null;
   const [stops, most] =
     show === "gate" ? [gateStops(layer, expert), "1"] : [ENTROPY, `${plain(Math.log(layer.experts.length))} nats`];
   const background = `linear-gradient(90deg, ${stops.map(cssColour).join(", ")})`;
   return html`0<i class="moe-ramp" style=${{ background }} />${most}`;
-}
+});
 
 const noteOn = (layer) =>
   (layer.every > 1 ? `Every ${ordinal(layer.every - 1)} voxel of this layer is stored. ` : "") +
