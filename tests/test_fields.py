@@ -191,6 +191,17 @@ def test_a_grid_of_another_size_shares_voxel_zero():
     assert outside[0, 0].tolist() == [[0, 1, 2, 3, 0, 0], [4, 5, 6, 7, 0, 0]]
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_items_of_a_batch_are_moved_each_by_its_own_field(shape, mode, generator):
+    """In slabs or not: a batch of three is three batches of one."""
+    image = torch.rand(3, 2, *shape, generator=generator)
+    displacement = 4 * torch.rand(3, len(shape), *shape, generator=generator) - 2
+    together = fields.warp(image, displacement, mode)
+    alone = [fields.warp(image[i : i + 1], displacement[i : i + 1], mode) for i in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
 def test_an_axis_of_one_voxel_does_not_move():
     image = torch.arange(4.0).view(1, 1, 1, 4)
     displacement = torch.full((1, 2, 1, 4), 1.0)

@@ -181,3 +181,11 @@ def test_lines_follow_the_text(tmp_path):
     record = Record(lines={"m.py": {"test": [1, 2]}}, sources={"m.py": "a\nb"})
     assert record.follow(tmp_path) == {"m.py"}
     assert record.lines == {"m.py": {"test": [2, 3]}}
+
+
+def test_a_guard_is_no_choice(tmp_path):
+    """`strict=True` says of two lengths what holds anyway: nothing depends on it."""
+    (tmp_path / "module.py").write_text("def pairs(a, b):\n    return list(zip(a, b, strict=True))\n")
+    after = [mutant.after for mutant in mutants(tmp_path, "module.py")]
+    assert "return list(zip(None, b, strict=True))" in after
+    assert all("strict=True" in line or "zip" not in line for line in after)

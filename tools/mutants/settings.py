@@ -4,9 +4,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.layers import LAYERS, PYTEST
+from tools import layers
 
-UNIT = LAYERS["unit"][0][len(PYTEST) :]  # which tests count
+UNIT = layers.UNIT[len(layers.PYTEST) :]  # which tests count, in one process
 OPTIONS = ["-q", "-p", "no:cacheprovider", *UNIT]
 
 

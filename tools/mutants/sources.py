@@ -15,6 +15,7 @@ from mutmut.mutation.mutators import mutation_operators, operator_arg_removal
 NO_MUTATE = "# pragma: no mutate"
 SHAPES = {"Float", "Int", "Bool", "Shaped", "Num", "Inexact", "Complex", "Integer", "Literal", "Callable"}
 WORDS_FOR_PEOPLE = {"help", "description", "epilog", "metavar"}  # keyword arguments
+GUARDS = {"strict"}  # keyword arguments that no result depends on: lengths that are equal as the code stands
 CALLS_KEPT = {"len", "isinstance", "issubclass", "hasattr", "getattr", "super", "cast"}  # their arguments are no choice
 
 
@@ -95,7 +96,7 @@ def _meaningless(node: cst.CSTNode) -> bool:
             return True
         case cst.Subscript(value=cst.Name(value=name)) if name in SHAPES:
             return True
-        case cst.Arg(keyword=cst.Name(value=name)) if name in WORDS_FOR_PEOPLE:
+        case cst.Arg(keyword=cst.Name(value=name)) if name in WORDS_FOR_PEOPLE | GUARDS:
             return True
         case cst.SimpleString(value=value):
             return " " in value.strip() or "\\n" in value
@@ -115,9 +116,13 @@ def _choice(node: cst.CSTNode, operator) -> list[cst.CSTNode]:
         return made
     literal = cst.BaseNumber | cst.BaseString | cst.Tuple | cst.List
     to_none = [a for a in node.args if a.star == "" and not _is_none(a.value)]
-    kept = [new for a, new in zip(to_none, made, strict=False) if not isinstance(a.value, literal)]
+    kept = [n for a, n in zip(to_none, made, strict=False) if not isinstance(a.value, literal) and not _guards(a)]
     dropped = made[len(to_none) :]  # one for every argument, where there are two or more
-    return kept + [new for a, new in zip(node.args, dropped, strict=False) if a.keyword]
+    return kept + [new for a, new in zip(node.args, dropped, strict=False) if a.keyword and not _guards(a)]
+
+
+def _guards(argument: cst.Arg) -> bool:
+    return argument.keyword is not None and argument.keyword.value in GUARDS
 
 
 def _is_none(node: cst.CSTNode) -> bool:
