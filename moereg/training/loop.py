@@ -53,7 +53,7 @@ def fit(
     if len(pairs) == 0:
         raise ValueError("pairs must hold at least one pair, got none.")
     fabric = Fabric(accelerator=best_device(config.device).type, devices=1, precision=config.precision)
-    adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    adam = torch.optim.Adam(model.parameters())  # its rate is set before every step
     checkpoint = None if out is None else Path(out) / "checkpoint.safetensors"
     history, first = History(), 0
     if resume and checkpoint is not None and checkpoint.exists():
@@ -78,7 +78,7 @@ def fit(
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ValueError(f"loss must stay finite, got {value} at step {step}; lower the learning rate.")
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()
         history.loss.append(value)

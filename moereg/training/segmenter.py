@@ -52,7 +52,7 @@ def fit_segmenter(
             raise ValueError(f"pairs must all have labels to learn from, got {pair.name or 'a pair'} without.")
         logits = segmenter(torch.stack([pair.moving, pair.fixed]))
         loss = criterion(logits, classes(torch.stack([pair.moving_labels, pair.fixed_labels]), segmenter.labels))
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()

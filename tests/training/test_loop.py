@@ -3,13 +3,14 @@
 import json
 from dataclasses import replace
 
+import lightning_fabric
 import pytest
 import torch
 
 from moereg import fields, metrics, models, training
 from moereg.data.pairs import Pair
 from moereg.models.storage import read_tensors
-from moereg.training import TrainingConfig, fit
+from moereg.training import TrainingConfig, fit, loop
 
 CONFIG = TrainingConfig(steps=8, similarity="mse", device="cpu", checkpoint_every=4)
 
@@ -150,6 +151,27 @@ class TestBadInput:
             model.mixtures[0].readout.fill_(1e30)
         with pytest.raises(ValueError, match="loss must stay finite"):
             fit(model, blob_pairs(1), CONFIG, progress=False)
+
+
+def test_model_and_steps_go_to_the_one_device_that_was_asked_for(monkeypatch):
+    """Fabric is asked for it, in the precision of the configuration; here it gets the CPU instead."""
+    asked, moved, real = [], [], lightning_fabric.Fabric
+
+    def fabric(**options):
+        asked.append(options)
+        made = real(accelerator="cpu", devices=1, precision="32-true")
+        to_device = made.to_device
+        monkeypatch.setattr(made, "to_device", lambda thing: moved.append(thing) or to_device(thing))
+        return made
+
+    monkeypatch.setattr(lightning_fabric, "Fabric", fabric)
+    monkeypatch.setattr(loop, "collate", lambda pairs, device: moved.append(device) or training.collate(pairs, device))
+    monkeypatch.setattr(loop, "best_device", lambda name: torch.device({"mps": "cuda"}[name]))
+    model = tiny_model()
+    fit(model, blob_pairs(1), replace(CONFIG, steps=1, device="mps", precision="bf16-mixed"), progress=False)
+    assert asked == [{"accelerator": "cuda", "devices": 1, "precision": "bf16-mixed"}]
+    assert moved[0] is model
+    assert moved[1] == torch.device("cpu")  # of the batch
 
 
 def test_history_is_plain_json(tmp_path):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from moereg.data.pairs import Pair
 from moereg.models.segmentation import Segmenter
 from moereg.training import TrainingConfig, fit_segmenter, prepare
 from moereg.training import segmenter as module
@@ -65,6 +66,13 @@ def test_three_steps_by_hand():
         torch.testing.assert_close(one, other)
     assert [training for _, training in ours.seen] == [True] * 3
     assert not ours.training
+
+
+def test_pairs_come_to_where_the_segmenter_is(monkeypatch):
+    to, asked = Pair.to, []
+    monkeypatch.setattr(Pair, "to", lambda pair, device: asked.append(device) or to(pair, device))
+    fit_segmenter(ByBrightness(), pairs(), steps=2)
+    assert asked == [torch.device("cpu")] * 2
 
 
 def test_labels_that_it_does_not_know_are_background():
