@@ -107,7 +107,7 @@ def run(root: Path, *options: str) -> str:
 @pytest.fixture(scope="module")
 def fates(toy) -> dict[tuple[str, str], str]:
     """(Line before, line after) -> fate."""
-    shown = run(toy, "toy/sizes.py")
+    shown = run(toy, "--all")
     assert "fails without a mutant, does not count: tests/test_sizes.py::test_that_fails_alone" in shown
     return stored(toy)
 
@@ -146,6 +146,14 @@ def test_survivors_are_shown_with_their_place_and_the_file_is_untouched(toy, fat
     assert (toy / "toy/sizes.py").read_text() == LIBRARY
     count = {fate: list(fates.values()).count(fate) for fate in ("killed", "timeout", "survived")}
     assert f"| {len(fates)} | {count['killed']} | {count['timeout']} | {count['survived']} |" in shown
+
+
+def test_a_whole_run_is_recorded(toy, fates):
+    text = (toy / "tests/mutants.md").read_text()
+    assert f"| toy/sizes.py | {len(fates)} |" in text
+    assert "## Survivors\n\n### toy/sizes.py" in text
+    assert "- 10: ``if value > LIMIT:`` -> ``if value >= LIMIT:``" in text
+    assert "- 22: ``return 1 + 1`` -> ``return 1 - 1``" in text.split("## Not executed")[1]
 
 
 def test_an_accepted_survivor_leaves_the_count_and_a_stale_entry_is_named(toy, fates):

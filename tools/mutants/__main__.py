@@ -175,7 +175,8 @@ def judge(
             fates[mutant.key] = (known["status"], known["test"])
         elif tests[mutant.key]:
             open_.append(mutant)
-    print(f"{len(chosen)} mutants, {len(open_)} to run", flush=True)
+    most = f"at most {covered.MOST_TESTS} tests or {covered.MOST_SECONDS:.0f} seconds of tests each"
+    print(f"{len(chosen)} mutants, {len(open_)} to run, {most}", flush=True)
     ran = run_all(project, open_, tests, record, options.jobs, notes)
     for done, (key, status, test) in enumerate(ran, 1):
         fates[key] = (status, test)
