@@ -117,6 +117,13 @@ def test_the_recorder_of_a_single_layer_knows_it_by_its_site(generator):
     assert seen["encoder.1.moa"].output is output
     assert seen["encoder.1.moa"].inputs[0] is features
     assert seen["encoder.1.moa"].inputs[1] is context
+    assert seen["encoder.1.moa"].router is moa.router
+    assert seen["encoder.1.moa"].features is features
+    assert seen["encoder.1.moa"].context is context
+    with observe(moa) as seen:
+        moa(features)
+    assert seen["encoder.1.moa"].features is features
+    assert seen["encoder.1.moa"].context is None
 
 
 # ---- where layers sit ----
