@@ -59,4 +59,4 @@ def surface_distances(
 def _bounding_box(mask: Bool[Tensor, "1 *space"]) -> tuple[slice, ...]:
     places = mask[0].nonzero()
     low, high = (places.min(0).values - 1).clamp_min(0), places.max(0).values + 2
-    return (slice(None), *(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)))
+    return (slice(None), *map(slice, low.tolist(), high.tolist()))

@@ -126,6 +126,14 @@ def test_both_images_labels_are_degraded_alike_for_every_model(swept):
     assert len(draw(finding).axes) == 2
 
 
+@pytest.mark.plain_errors
+def test_three_seeds_are_usual_and_every_model_has_its_own(swept):
+    rows = quality_sweep([Keeps(0)] * 3, swept).rows
+    assert list(dict.fromkeys(row["seed"] for row in rows)) == [0, 1, 2]
+    with pytest.raises(ValueError, match="shorter|longer"):
+        quality_sweep([Keeps(0)], swept, seeds=(0, 1))
+
+
 def noisy(labels, amount, generator):
     from moereg.data.phantoms.motion import smooth_pattern
 

@@ -42,6 +42,8 @@ def test_independent_maps_agree_by_chance(pairs):
     for row in finding.rows:
         assert row["agreement"] == pytest.approx(row["chance"], abs=0.06)
         assert row["chance"] == pytest.approx(0.5, abs=0.03)
+    other_way = seed_stability([RoutesByOrgan(), RoutesByNothing()], pairs).rows[0]
+    assert other_way["chance"] == pytest.approx(finding.rows[0]["chance"])  # both loads count
     # On the finest grid, 2 * 1024 voxels: 0.03 is two standard errors and a half
     assert all(row["agreement"] == pytest.approx(row["chance"], abs=0.03) for row in finding.rows[:2])
 
