@@ -40,8 +40,8 @@ def pairs_of(split):
 
 def do_the_job(out, patch) -> Job:
     """`demo.run` with seed 7, and everything that it handed to others. Each look at the clock takes ten seconds."""
-    trainings, asked, reports, measured = [], [], [], []
-    real = {name: getattr(demo, name) for name in ("write_report", "evaluate")}
+    trainings, asked, reports, measured, built = [], [], [], [], []
+    real = {name: getattr(demo, name) for name in ("build", "write_report", "evaluate")}
 
     def load(data, split, **options):
         asked.append((data, split, options))
@@ -59,6 +59,10 @@ def do_the_job(out, patch) -> Job:
         measured.append(options)
         return real["evaluate"](methods, pairs, **options)
 
+    def build(name, **sizes):
+        built.append((name, sizes))
+        return real["build"](name, **sizes)
+
     def write_report(path, **parts):
         reports.append(parts)
         return real["write_report"](path, **parts)
@@ -66,7 +70,7 @@ def do_the_job(out, patch) -> Job:
     enter(patch, Shift, "shmoareg")
     enter(patch, Shift, "voxelmorph", voxels=WRONG)
     patch.setattr(demo.datasets, "load", load)
-    for replacement in (fit, evaluate, write_report):
+    for replacement in (build, fit, evaluate, write_report):
         patch.setattr(demo, replacement.__name__, replacement)
     patch.setattr(demo, "time", SimpleNamespace(perf_counter=itertools.count(100, 10).__next__))
     patch.setattr(payload, "_poster", lambda pair, result: None)
@@ -74,6 +78,7 @@ def do_the_job(out, patch) -> Job:
     models = {name: load_model(out / f"{name}.safetensors") for name in ("shmoareg", "voxelmorph")}
     assert {name: model.sizes.voxels for name, model in models.items()} == {"shmoareg": TRUTH, "voxelmorph": WRONG}
     assert measured == [{"device": torch.device("cpu"), "progress": True}]
+    assert built == [("shmoareg", {"dims": 3, "voxels": TRUTH}), ("voxelmorph", {"dims": 3})]
     [report] = reports
     return Job(result, out, {t.model.name: t for t in trainings}, asked, report, demo.as_text(result))
 

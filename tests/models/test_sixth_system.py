@@ -4,6 +4,7 @@ import doctest
 import json
 import re
 from pathlib import Path
+from unittest import mock
 
 import nibabel as nib
 import numpy as np
@@ -27,15 +28,12 @@ AFFINE = np.array([[-1.5, 0, 0, 7], [0, -2, 0, 3], [0, 0, 3, -5], [0, 0, 0, 1.0]
 @pytest.fixture(autouse=True)
 def sixth(monkeypatch):
     """Runs the code of the page, registry row and all; afterwards the registry is as before."""
-    before = dict(MODELS)
     monkeypatch.setattr(payload, "_poster", lambda pair, result: None)
     names = {}
-    for example in doctest.DocTestParser().get_examples(PAGE.read_text()):
-        exec(example.source, names)
-    yield names
-    for name in MODELS.keys() - before.keys():
-        del MODELS[name]
-    assert before == MODELS
+    with mock.patch.dict(MODELS):
+        for example in doctest.DocTestParser().get_examples(PAGE.read_text()):
+            exec(example.source, names)
+        yield names
 
 
 @pytest.fixture
