@@ -10,7 +10,7 @@ import pytest
 from moereg.apply import register_files
 from moereg.models import save_weights
 from moereg.viz import payload
-from tests.oracles import Shift, ShiftSizes, enter
+from tests.oracle_models import Shift, ShiftSizes, enter
 
 AFFINE = np.array([[0, 0, 3, 1], [-2, 0, 0, 2], [0, 1.5, 0, 3], [0, 0, 0, 1.0]])  # stored (j, k, i), j flipped
 

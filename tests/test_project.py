@@ -260,7 +260,8 @@ def test_layers_add_up_to_one_closing_line(tmp_path):
         ("", {}),
     ],
 )
-def test_a_layer_is_counted_from_its_report(source, expected, tmp_path):
+def test_a_layer_is_counted_from_its_report(source, expected, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # a second instead of three
     file = tmp_path / "test_it.py"
     file.write_text(source)
     pytest_alone = [*layers.PYTHON, "pytest", "-q", "-c", "/dev/null", "-p", "no:cacheprovider", str(file)]
