@@ -114,6 +114,9 @@ def test_the_picture_shows_the_moving_image_the_warped_one_and_the_folds(view):
     assert right.collections[0].get_offsets().tolist() == place.flip(1).tolist()
     moved = [[float(x + u[0, 1, y, x]), float(y + u[0, 0, y, x])] for y, x in place]
     assert np.allclose(left.collections[0].get_offsets(), moved, atol=1e-4)
-    assert to_hex(right.collections[0].get_facecolor()[0]) == palette.FOLDED
+    for marks in (left.collections[0], right.collections[0]):
+        assert to_hex(marks.get_facecolor()[0]) == palette.FOLDED
+        assert marks.get_sizes().tolist() == [9]
+        assert marks.get_paths()[0].vertices.shape == (5, 2)  # a square, as voxels are
     assert f"{len(place)} of 720 voxels folded" in text
     assert size_of(figure) == (7.0, 3.8)

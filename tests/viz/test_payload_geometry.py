@@ -12,7 +12,7 @@ from PIL import Image
 from moereg.data import Pair
 from moereg.metrics import dice
 from moereg.models.registration import Registration
-from moereg.nn.routing import Routing, Site
+from moereg.nn.routing import Router, Routing, Site
 from moereg.viz import payload as module
 from moereg.viz.packing import unpack
 from moereg.viz.payload import explorer_payload, metrics, pack_result
@@ -220,3 +220,59 @@ def test_the_poster_is_the_overview_as_a_picture(pair, result):
     picture = Image.open(io.BytesIO(base64.b64decode(data)))
     assert picture.format == "PNG"
     assert picture.size == (621, 261)  # 6.9 x 2.9 inches at 90 dots
+
+
+def test_images_are_clamped_to_the_window_on_both_sides(pair, result):
+    """One voxel far out on either side of each image leaves all others as fine as before."""
+    moving, fixed = pair.moving.clone(), pair.fixed.clone()
+    for image in (moving, fixed):
+        image[0, 0, 0, 0], image[0, 5, 7, 9] = -1000.0, 1000.0
+    payload = pack_result(Pair(moving.clone(), fixed.clone()), result, poster=False)
+    window = payload["images"]["window"]
+    for name in ("moving", "fixed"):
+        shown = unpack(payload, payload["images"][name])
+        assert (shown.min(), shown.max()) == (pytest.approx(window["low"]), pytest.approx(window["high"]))
+
+
+def test_coarse_fields_keep_every_nth_voxel_of_every_axis(pair, result, monkeypatch):
+    monkeypatch.setitem(module.DETAILS, "page", module.Detail(480, 60, 24))
+    later = replace(result, displacement=result.displacement * 1.5)
+    payload = pack_result(pair, result, knockouts=[("a", 0, later)], snapshots=[(7, later)], poster=False)
+    change = (later.displacement - result.displacement)[0].numpy()
+    for entry, every in ((payload["knockouts"][0]["field"], 2), (payload["snapshots"][0]["field"], 3)):
+        assert entry["every"] == every
+        kept = unpack(payload, entry["values"])
+        assert kept.shape == change[:, ::every, ::every, ::every].shape
+        assert np.abs(kept - change[:, ::every, ::every, ::every]).max() <= 0.0125 + 1e-6
+    assert payload["snapshots"][0]["step"] == 7
+    assert payload["snapshots"][0]["metrics"] == metrics(pair, later.displacement)
+
+
+def test_a_snapshot_keeps_the_first_expert_of_each_track(pair, result):
+    routing = routed("decoder", 2, "c")
+    first = torch.arange(60).view(1, 1, 1, 3, 4, 5) % 3
+    gates = torch.zeros(1, 1, 3, 3, 4, 5).scatter(2, first, 1.0)
+    kept = replace(result, routing={"c": replace(routing, indices=first, gates=gates)})
+    entry = pack_result(pair, result, snapshots=[(1, kept)], poster=False)
+    (snapshot,) = entry["snapshots"]
+    layer = snapshot["layers"]["c"]
+    assert layer["every"] == 1
+    assert np.array_equal(unpack(entry, layer["first"])[0], first[0, 0, 0].numpy())
+    assert layer["load"] == [pytest.approx([1 / 3] * 3, abs=1e-4)]
+
+
+def test_only_routers_that_choose_among_several_are_knocked_out(pair, result):
+    """A layer that no router of the model reports, and one with a single expert, are left as they are."""
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.many = Router(1, ("a", "b"), k=1, site=Site("many", "decoder", 1))
+            self.one = Router(1, ("a",), k=1, site=Site("one", "decoder", 1))
+
+        def forward(self, moving, fixed):
+            layers = {"many": self.many(moving), "one": self.one(moving), "foreign": routed("decoder", 1, "foreign")}
+            return replace(result, routing=layers)
+
+    names = [(entry["layer"], entry["expert"]) for entry in explorer_payload(Model(), pair, poster=False)["knockouts"]]
+    assert names == [("many", 0), ("many", 1)]
