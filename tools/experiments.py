@@ -213,6 +213,7 @@ EXPERIMENTS: dict[str, Callable[[Scale], Outcome]] = {
     "rman": run_rman,
     "segreg": run_segreg,
 }
+FLAT = ("ablation", "axis", "contest", "stability", "rman", "segreg")  # every image of theirs has one shape
 NEEDS_SCANS = ("contest_hippocampus", "hippocampus")
 
 # Key that only rows of one kind of experiment hold -> their sentence.
@@ -272,8 +273,9 @@ def main(arguments: list[str] | None = None) -> None:
             record = judge(json_of(path))
         else:
             began = time.perf_counter()
-            outcome = EXPERIMENTS[name](QUICK if options.quick else FULL)
-            record = record_of(outcome, time.perf_counter() - began)
+            scale = QUICK if options.quick else FULL
+            record = record_of(EXPERIMENTS[name](scale), time.perf_counter() - began)
+            record |= {"shape": scale.flat} if name in FLAT else {}
         write_json_whole(path, record)
         for finding in record.get("findings", [record]):
             print(f"{name}, {record['seconds']:.0f} s: {finding['sentence']}", flush=True)
