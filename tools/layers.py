@@ -21,7 +21,7 @@ STYLE = [
     [*PYTHON, "ruff", "check", "."],
     [*PYTHON, "ruff", "format", "--check", "."],
     [str(BIN / "lint-imports"), "--no-logo"],  # no circle of imports, no arrow upwards: pyproject.toml
-    [*PYTHON, "pyright"],
+    [*PYTHON, "pyright", "--pythonpath", sys.executable],
     [*PYTHON, "tools.bundle", "--check"],
 ]
 # Two processes share the unit tests by files; torch takes one thread in each.

@@ -67,6 +67,7 @@ def open_page(browser):
         page.on("pageerror", lambda error: trouble.append(f"error {error}"))
         if console:
             page.on("console", lambda m: trouble.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on("response", lambda r: trouble.append(f"{r.status} for {r.url}") if r.status >= 400 else None)
         page.on("dialog", lambda dialog: (trouble.append(f"dialog {dialog.message}"), dialog.dismiss()))
         page.goto(target.as_uri() if isinstance(target, Path) else target)
         if ready:

@@ -18,7 +18,7 @@ def numbers(walk) -> list[float]:
 
 def test_bars_go_from_logits_to_gates_to_shares(walk, case):
     routing = case.result.routing["decoder.0.shmoe"]
-    place = layer_voxel(tuple(case.payload["start"]), case.pair.shape, (24, 24, 24))
+    place = layer_voxel(tuple(case.payload["start"]), 2, (24, 24, 24))
     at = (0, 0, slice(None), *place)
     for title, values in {
         "Logits": routing.logits[at],
