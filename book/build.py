@@ -210,6 +210,10 @@ def vendor_scripts() -> None:
             fetch(package, files)
     target = SOURCE / "extra" / "_static" / "vendor"  # html_extra_path copies it as it is
     shutil.copytree(VENDOR, target)
+    # The widgets' style sheet asks for its icon fonts beside its module; now and then, when scripts end in another
+    # order, two folders higher. They are found at both places.
+    for font in (target / WIDGETS / "dist").glob("*.woff2"):
+        shutil.copy(font, (target / WIDGETS).parent / font.name)
     shutil.copy(BOOK / "assets" / "widgets-config.js", target)
     anywidget = Path(sys.prefix) / "share" / "jupyter" / "nbextensions" / "anywidget" / "index.js"
     if not anywidget.exists():

@@ -112,6 +112,14 @@ def test_everything_that_a_page_loads_or_links_to_is_there(site):
 
 
 @pytest.mark.book
+def test_icon_fonts_are_at_both_places_where_the_widgets_look(site):
+    scope = site / "_static" / "vendor" / "@jupyter-widgets"
+    fonts = {path.name for path in (scope / "html-manager" / "dist").glob("*.woff2")}
+    assert len(fonts) == 3
+    assert fonts == {path.name for path in scope.glob("*.woff2")}
+
+
+@pytest.mark.book
 def test_every_picture_has_an_alternative_text(site):
     assert {page.name: bare for page in pages_of(site) if (bare := References(page.read_text()).without_alt)} == {}
 
