@@ -61,5 +61,6 @@ def stability_sentence(rows: Sequence[dict]) -> str:
     return (
         f"Two seeds give the same first expert at {np.mean(agreement):.0%} of voxels after matching "
         f"({np.mean(named):.0%} by kernel size alone), {word} the {np.mean(chance):.0%} of independent maps with the "
-        f"same loads (difference {effect.text(2)}, {len(models)} pairs of networks)."
+        f"same loads (difference {effect.text(2)}, {len(models)} pairs of networks; they share networks, so "
+        "the interval is too narrow)."
     )

@@ -89,5 +89,5 @@ def test_the_sentence_by_hand(chances, word, interval):
     assert stability_sentence(rows) == (
         "Two seeds give the same first expert at 60% of voxels after matching (25% by kernel size alone), "
         f"{word} the {sum(chances) / 3:.0%} of independent maps with the same loads (difference {interval}, "
-        "3 pairs of networks)."
+        "3 pairs of networks; they share networks, so the interval is too narrow)."
     )
