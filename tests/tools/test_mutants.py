@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.mutants import running
 from tools.mutants.covered import Record, moved_lines
 from tools.mutants.sources import mutants
 
@@ -197,3 +198,18 @@ def test_a_guard_is_no_choice(tmp_path):
     after = [mutant.after for mutant in mutants(tmp_path, "module.py")]
     assert "return list(zip(None, b, strict=True))" in after
     assert all("strict=True" in line or "zip" not in line for line in after)
+
+
+def test_tests_that_killed_last_are_asked_first():
+    """Neighbouring mutants mostly fall to the same test; a test that the next mutant does not face is not asked."""
+    trial, asked, killers = running._Trial(None, 0, None), [], iter(["c", "b", "", "b"])
+
+    def mutated(tests):
+        asked.append(tests)
+        killer = next(killers)
+        return ("killed", killer) if killer else ("survived", "")
+
+    faced = [list("abcd"), list("abcd"), list("abcd"), list("abd")]
+    fates = [trial.fate(tests, mutated, lambda tests: ("survived", "")) for tests in faced]
+    assert fates == [("killed", "c"), ("killed", "b"), ("survived", ""), ("killed", "b")]
+    assert ["".join(tests) for tests in asked] == ["abcd", "cabd", "bcad", "bad"]
