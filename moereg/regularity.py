@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from moereg.checks import check_field
-from moereg.fields import jacobian_determinant, require_size
+from moereg.checks import check_field, check_same_space
+from moereg.fields import compose, jacobian_determinant, require_size
 
 
 def diffusion(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, ""]:
@@ -39,6 +39,22 @@ def bending_energy(displacement: Float[Tensor, "batch dims *space"]) -> Float[Te
 def fold_fraction(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, " batch"]:
     """Share of voxels, 0 to 1, whose Jacobian determinant is zero or negative, one number per batch item."""
     return (jacobian_determinant(displacement) <= 0).flatten(1).to(displacement.dtype).mean(1)
+
+
+def folding(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, ""]:
+    """`mean_x max(0, -det(I + grad u))`: how far folded voxels are from unfolding. Zero where nothing folds."""
+    return jacobian_determinant(displacement).neg().clamp_min(0).mean()
+
+
+def inverse_error(
+    first: Float[Tensor, "batch dims *space"], second: Float[Tensor, "batch dims *space"]
+) -> Float[Tensor, ""]:
+    """`mean_x |v(x) + u(x + v(x))|^2` in voxels squared: how far two fields are from undoing one another.
+
+    `first` is `u`, which maps fixed to moving, `second` is `v`, which maps back.
+    """
+    check_same_space("first", first, "second", second, channels=True)
+    return compose(first, second).square().sum(1).mean()
 
 
 def sd_log_jacobian(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, " batch"]:

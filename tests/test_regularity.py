@@ -42,6 +42,44 @@ def test_a_fold_is_counted():
     assert float(regularity.sd_log_jacobian(field)[1]) > 1
 
 
+def test_folding_by_hand():
+    """`u_x = a x` has determinant `1 + a` everywhere: below zero for a < -1."""
+    x = fields.identity_grid((6, 8))[1]
+    for slope, expected in ((-1.5, 0.5), (-1.0, 0.0), (-0.5, 0.0), (3.0, 0.0)):
+        field = torch.stack([torch.zeros(6, 8), slope * x])[None]
+        assert float(regularity.folding(field)) == pytest.approx(expected, abs=1e-6)
+    both = torch.cat([torch.stack([torch.zeros(6, 8), slope * x])[None] for slope in (-1.5, 0.0)])
+    assert float(regularity.folding(both)) == pytest.approx(0.25)  # a mean over the batch
+
+
+def test_folding_has_a_gradient_that_unfolds():
+    x = fields.identity_grid((6, 8))[1]
+    slope = torch.tensor(-1.5, requires_grad=True)
+    regularity.folding(torch.stack([torch.zeros(6, 8), slope * x])[None]).backward()
+    assert float(slope.grad) == pytest.approx(-1)
+
+
+def test_inverse_error_by_hand():
+    """A shift and a shift back leave nothing; what is left over is counted squared, over both components."""
+    u, v = (torch.zeros(1, 2, 9, 9) for _ in range(2))
+    u[:, 0], v[:, 0] = 1.5, -1.5
+    assert float(regularity.inverse_error(u, v)) == pytest.approx(0)
+    v[:, 1] = 0.5
+    u[:, 1] = 0.5
+    assert float(regularity.inverse_error(u, v)) == pytest.approx(1)
+    # u(x) = x / 2 and v(y) = -y / 3 undo one another exactly: x + x/2 = 3/2 x, and back by a third of that.
+    x = fields.identity_grid((1, 9))[1]
+    u, v = (torch.stack([torch.zeros(1, 9), slope * x])[None] for slope in (1 / 2, -1 / 3))
+    assert float(regularity.inverse_error(u, v)) == pytest.approx(0, abs=1e-10)
+    assert float(regularity.inverse_error(u, u)) > 1
+
+
+@pytest.mark.plain_errors
+def test_fields_that_undo_one_another_have_one_shape():
+    with pytest.raises(ValueError, match="first and second must have the same"):
+        regularity.inverse_error(torch.zeros(1, 2, 4, 9), torch.zeros(1, 2, 4, 8))
+
+
 def test_sd_log_jacobian_of_a_scaling_is_zero(generator):
     field = 0.2 * fields.identity_grid((6, 6, 6))[None]
     assert float(regularity.sd_log_jacobian(field)[0]) == pytest.approx(0, abs=1e-5)

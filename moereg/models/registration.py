@@ -11,6 +11,11 @@ from moereg.nn.routing import Routing
 from moereg.regularity import diffusion
 
 Similarity = Callable[[Tensor, Tensor], Tensor]  # (warped, fixed) -> loss, lower is better
+ROUTING_TERMS: dict[str, Callable[[Routing], Tensor]] = {
+    "balance": Routing.balance_loss,
+    "z": Routing.z_loss,
+    "information": Routing.information_loss,
+}
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,13 @@ class Registration:
             skip: terms that are not wanted.
 
         Returns:
-            "similarity", "smoothness", and where there are routed layers "balance" and "z", means over the layers.
+            "similarity", "smoothness", and where there are routed layers "balance", "z" and "information", means over
+            the layers.
         """
         terms = self.image_terms(moving, fixed, similarity)
-        if self.routing:
-            routings = self.routing.values()
-            terms["balance"] = torch.stack([routing.balance_loss() for routing in routings]).mean()
-            terms["z"] = torch.stack([routing.z_loss() for routing in routings]).mean()
+        for name, of_layer in ROUTING_TERMS.items():
+            if self.routing and name not in skip:
+                terms[name] = torch.stack([of_layer(routing) for routing in self.routing.values()]).mean()
         return {name: term for name, term in terms.items() if name not in skip}
 
     def image_terms(self, moving: Tensor, fixed: Tensor, similarity: Similarity) -> dict[str, Float[Tensor, ""]]:

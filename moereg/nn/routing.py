@@ -118,6 +118,17 @@ class Routing:
         """`mean (log sum_i exp x_i)^2`: keeps logits small (ST-MoE)."""
         return self.logits.logsumexp(2).square().mean()
 
+    def information_loss(self) -> Float[Tensor, ""]:
+        """`-MI(expert; place) = mean entropy - entropy of the mean`, between `-log N` and 0, mean over routers.
+
+        Low where each place is sure and places differ, so it does the work of the balance loss too (ModuleFormer, Shen
+        et al. 2023).
+        """
+        importance = self.importance()
+        of_mean = -torch.special.xlogy(importance, importance).sum(1)
+        # -MI = mean_x H(p(x)) - H(P)
+        return (self.entropy().movedim(1, 0).flatten(1).mean(1) - of_mean).mean()
+
     def agreement(self, other: "Routing") -> Float[Tensor, " router"]:
         """Share of places where both routings give the largest gate to the same expert."""
         if self.first().shape != other.first().shape:

@@ -1,7 +1,7 @@
 """A training on disk: weights, the optimiser's moments and the history in one safetensors file."""
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ def save_checkpoint(
             tensors[f"adam.{key}.{name}"] = value.detach().cpu().clone().contiguous()
     header = describe(model) | {
         "step": str(step),
-        "config": json.dumps(asdict(config)),
+        "config": json.dumps(_as_json(config)),
         "history": json.dumps(asdict(history)),
     }
     write_tensors(path, tensors, header)
@@ -41,16 +41,12 @@ def load_checkpoint(
     for key, value in describe(model).items():
         if header.get(key) != value:
             raise ValueError(f"checkpoint {path} must be of {key} {value}, got {header.get(key)}.")
-    stored = json.loads(header["config"])
-    for option in fields(config):
+    # An option that the checkpoint does not know had its default when it was written.
+    stored = _as_json(TrainingConfig()) | json.loads(header["config"])
+    for name, value in _as_json(config).items():
         # The device and how often to save do not change what is computed.
-        if option.name not in ("device", "checkpoint_every") and stored.get(option.name) != getattr(
-            config, option.name
-        ):
-            raise ValueError(
-                f"checkpoint {path} must have been made with {option.name} = {getattr(config, option.name)!r}, "
-                f"got {stored.get(option.name)!r}."
-            )
+        if name not in ("device", "checkpoint_every") and stored[name] != value:
+            raise ValueError(f"checkpoint {path} must have been made with {name} = {value!r}, got {stored[name]!r}.")
     model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
     state = {}
     for index, (name, _) in enumerate(model.named_parameters()):
@@ -59,3 +55,8 @@ def load_checkpoint(
             state[index] = moments
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(header["step"]), History(**json.loads(header["history"]))
+
+
+def _as_json(config: TrainingConfig) -> dict:
+    """The options as a file has them: lists in place of tuples."""
+    return json.loads(json.dumps(asdict(config)))

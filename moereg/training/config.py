@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 
 from moereg.checks import check_choice, check_positive
+from moereg.data.augmentation import Augmentation
 from moereg.similarity import lncc, mse
 
 Precision = Literal["64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
@@ -25,14 +26,19 @@ class TrainingConfig:
     labels: float = 0.0  # weight of 1 - soft Dice; above zero the training is weakly supervised
     balance: float = 0.01  # weight of the load-balance loss
     z: float = 0.001  # weight of the z loss
+    information: float = 0.0  # weight of minus the information that experts carry about the place
+    folds: float = 0.0  # weight of the fold penalty
+    inverse: float = 0.0  # weight of the inverse consistency error, voxels squared
     force: float = 0.5  # weight of the deep supervision of forces, for models that have any
+    augmentation: Augmentation | None = None  # of every pair, drawn anew at each step
     pairs_per_step: int = 1  # each counts twice, once per direction
     seed: int = 0  # order of the pairs
     device: str = "auto"  # "auto", "cpu", "cuda", "mps"
     precision: Precision = "32-true"  # of lightning Fabric; "bf16-mixed" on a recent GPU
     checkpoint_every: int = 100  # steps
 
-    WEIGHTS: ClassVar = ("smoothness", "labels", "balance", "z", "force")  # of the terms of the loss
+    # Of the terms of the loss.
+    WEIGHTS: ClassVar = ("smoothness", "labels", "balance", "z", "information", "folds", "inverse", "force")
 
     def __post_init__(self):
         check_choice("similarity", self.similarity, tuple(SIMILARITIES))

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from moereg.data.pairs import Pairs
+from moereg.data.augmentation import augment
+from moereg.data.pairs import Pair, Pairs
 from moereg.models.registration import labels_for
 from moereg.training.checkpoint import load_checkpoint, save_checkpoint
 from moereg.training.config import History, TrainingConfig, best_device
@@ -69,7 +70,7 @@ def fit(
         started = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config)
-        batch = collate([pairs[i] for i in choose_pairs(step, len(pairs), config)], fabric.device)
+        batch = collate(draw_pairs(step, pairs, config), fabric.device)
         with fabric.autocast():
             registration = model(
                 batch.moving, batch.fixed, **labels_for(model, batch.moving_labels, batch.fixed_labels)
@@ -104,6 +105,15 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
         return config.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, config.steps - warmup)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def draw_pairs(step: int, pairs: Pairs, config: TrainingConfig) -> list[Pair]:
+    """The pairs of one step, augmented where that is asked for; a function of seed and step alone."""
+    chosen = [pairs[i] for i in choose_pairs(step, len(pairs), config)]
+    if config.augmentation is None:
+        return chosen
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    return [augment(pair, config.augmentation, generator) for pair in chosen]
 
 
 def choose_pairs(step: int, count: int, config: TrainingConfig) -> list[int]:

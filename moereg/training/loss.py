@@ -12,6 +12,9 @@ The terms are those that the model's result offers (`Registration.loss_terms`), 
 | "labels"     | every labelled pair    | `1 - soft Dice`                                            |
 | "balance"    | models that route      | `N sum_i f_i P_i`, mean over layers                        |
 | "z"          | models that route      | `mean logsumexp(x)^2`, mean over layers                    |
+| "information" | models that route     | `-MI(expert; voxel)`, mean over layers                     |
+| "folds"      | every model            | `mean max(0, -det(I + grad u))`                            |
+| "inverse"    | every model            | `mean |v(x) + u(x + v(x))|^2`, `v` of the other direction  |
 | "force"      | DrivenMorph            | how far each force by itself fails to align                |
 
 For SegReg, similarity and smoothness are sums over regions.
@@ -27,6 +30,7 @@ from moereg.data.pairs import Pairs
 from moereg.fields import sample, warp_labels
 from moereg.metrics import dice, shared_labels
 from moereg.models.registration import Registration
+from moereg.regularity import folding, inverse_error
 from moereg.training.config import SIMILARITIES, TrainingConfig
 
 
@@ -70,6 +74,11 @@ def registration_loss(
     terms = registration.loss_terms(batch.moving, batch.fixed, SIMILARITIES[config.similarity], skip=unwanted)
     if config.labels and batch.labels is not None:
         terms["labels"] = soft_dice_loss(*batch.labels, registration.displacement)
+    if config.folds:
+        terms["folds"] = folding(registration.displacement)
+    if config.inverse:
+        # A batch holds both directions, see `collate`.
+        terms["inverse"] = inverse_error(*registration.displacement.chunk(2))
     nothing = registration.displacement.new_zeros(())
     return sum((weights[name] * term for name, term in terms.items()), start=nothing), terms
 

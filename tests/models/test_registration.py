@@ -33,6 +33,8 @@ def layers():
 
 # Load 2/3, 1/3; importance 7/12, 5/12.
 BALANCE = 2 * (2 / 3 * 7 / 12 + 1 / 3 * 5 / 12)
+# Entropy of (3/4, 1/4) at every place, less that of the mean (7/12, 5/12).
+INFORMATION = (LN4 - 3 / 4 * math.log(3)) - (math.log(12) - (7 * math.log(7) + 5 * math.log(5)) / 12)
 # log(3 + 1), log(3 e + e), log(1 + 3)
 Z = (2 * LN4**2 + (LN4 + 1) ** 2) / 3
 
@@ -42,6 +44,15 @@ def test_balance_and_z_of_a_layer_by_hand(layers):
     assert float(layers["unequal"].z_loss()) == pytest.approx(Z)
     assert float(layers["equal"].balance_loss()) == pytest.approx(1)
     assert float(layers["equal"].z_loss()) == pytest.approx(LN4**2)
+
+
+def test_information_of_a_layer_by_hand(layers):
+    assert float(layers["unequal"].information_loss()) == pytest.approx(INFORMATION)
+    assert float(layers["equal"].information_loss()) == pytest.approx(0, abs=1e-7)
+    sure = routing_of([[40.0, 0.0], [0.0, 40.0]])  # each place is sure of an expert of its own
+    assert float(sure.information_loss()) == pytest.approx(-math.log(2))
+    unanimous = routing_of([[40.0, 40.0], [0.0, 0.0]])  # all places are sure of the same one
+    assert float(unanimous.information_loss()) == pytest.approx(0, abs=1e-7)
 
 
 def test_z_loss_pulls_logits_down(layers):
@@ -68,7 +79,13 @@ def registration(routing):
     return Registration(ramp_field(), warped, routing=routing)
 
 
-EXPECTED = {"similarity": 5.0, "smoothness": 0.25, "balance": (BALANCE + 1) / 2, "z": (Z + LN4**2) / 2}
+EXPECTED = {
+    "similarity": 5.0,
+    "smoothness": 0.25,
+    "balance": (BALANCE + 1) / 2,
+    "z": (Z + LN4**2) / 2,
+    "information": INFORMATION / 2,
+}
 
 
 @pytest.mark.parametrize("skip", [(), ("z",), ("balance", "similarity"), {"smoothness"}, ("nothing of that name",)])

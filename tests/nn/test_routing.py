@@ -109,6 +109,21 @@ def test_balance_loss_pushes_the_overused_expert_down(generator):
     assert (gradient[1:] < 0).all()
 
 
+def test_information_is_averaged_over_routers_and_taken_over_all_places_of_a_batch():
+    """Two items of one place each, two routers: the first tells the items apart, the second is never sure."""
+    logits = torch.tensor([[[30.0, 0.0], [1.0, 1.0]], [[0.0, 30.0], [1.0, 1.0]]])[..., None, None]  # (B, R, N, 1, 1)
+    routing = routing_of(logits, routers=("y", "x"))
+    torch.testing.assert_close(routing.information_loss(), torch.tensor(-math.log(2) / 2))
+
+
+def test_information_loss_makes_a_place_surer_of_what_it_leans_to(generator):
+    logits = torch.tensor([[0.5, -0.5], [-0.5, 0.5]]).reshape(1, 1, 2, 1, 2).requires_grad_()
+    gradient = torch.autograd.grad(routing_of(logits).information_loss(), logits)[0][0, 0, :, 0]
+    assert (gradient.diag() < 0).all()
+    assert gradient[0, 1] > 0
+    assert gradient[1, 0] > 0
+
+
 def test_agreement(generator):
     logits = torch.randn(1, 2, 4, 8, 8, generator=generator)
     routing = routing_of(logits, routers=("y", "x"))

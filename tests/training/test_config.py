@@ -22,7 +22,11 @@ def test_defaults():
         "labels": 0.0,
         "balance": 0.01,
         "z": 0.001,
+        "information": 0.0,
+        "folds": 0.0,
+        "inverse": 0.0,
         "force": 0.5,
+        "augmentation": None,
         "pairs_per_step": 1,
         "seed": 0,
         "device": "auto",
@@ -47,7 +51,7 @@ def test_the_learning_rate_is_above_zero_and_need_not_be_whole():
             TrainingConfig(learning_rate=wrong)
 
 
-@pytest.mark.parametrize("name", ["smoothness", "labels", "balance", "z", "force"])
+@pytest.mark.parametrize("name", ["smoothness", "labels", "balance", "z", "information", "folds", "inverse", "force"])
 def test_weights_are_zero_or_more(name):
     assert name in TrainingConfig.WEIGHTS
     assert getattr(TrainingConfig(**{name: 0}), name) == 0

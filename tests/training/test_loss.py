@@ -70,6 +70,42 @@ def test_a_weight_scales_its_own_term_and_zero_leaves_it_out(known, name):
     assert float(total) == pytest.approx(0.25 + 0.3 * TERMS[name], rel=1e-5)
 
 
+def test_folds_and_inverse_consistency_are_asked_for_by_weight(known):
+    """Both directions are in a batch: the second half of the fields must undo the first."""
+    fixed = torch.zeros(2, 1, *SHAPE)
+    batch, warped = Batch(fixed, fixed, None, None), fixed + 0.5
+    x = torch.arange(6.0).expand(1, 5, 6)
+    there, back = (torch.cat([torch.zeros(1, 5, 6), slope * x])[None] for slope in (1 / 2, -1 / 3))
+    folded = torch.cat([torch.zeros(1, 5, 6), -1.5 * x])[None]
+    for fields, name, expected in (
+        ((there, back), "inverse", 0.0),
+        ((folded, there), "folds", 0.25),
+    ):
+        made = Registration(torch.cat(fields), warped)
+        total, parts = registration_loss(made, batch, replace(CONFIG, **{name: 0.3}))
+        assert parts.keys() == {"similarity", name}
+        assert float(parts[name]) == pytest.approx(expected, abs=1e-6)
+        assert float(total) == pytest.approx(0.25 + 0.3 * expected)
+    same = Registration(torch.cat([there, there]), warped)
+    assert float(registration_loss(same, batch, replace(CONFIG, inverse=0.3))[0]) > 0.25 + 0.3
+
+
+def test_information_has_its_weight(known):
+    """One place alone tells nothing: its entropy is that of the mean."""
+    total, parts = registration_loss(*known, replace(CONFIG, information=0.3))
+    assert parts.keys() == {"similarity", "information"}
+    assert float(total) == pytest.approx(0.25)
+    layer = known[0].routing["a"]
+    both = {name: torch.cat([getattr(layer, name)] * 2) for name in ("gates", "indices")}
+    # 3/4 1/4 in one item of the batch, 1/4 3/4 in the other.
+    two = replace(layer, logits=torch.cat([layer.logits, layer.logits.flip(2)]), **both)
+    mixed = replace(known[0], routing={"a": two})
+    total, parts = registration_loss(mixed, known[1], replace(CONFIG, information=0.3))
+    expected = (np.log(4) - 0.75 * np.log(3)) - np.log(2)
+    assert float(parts["information"]) == pytest.approx(expected, rel=1e-5)
+    assert float(total) == pytest.approx(0.25 + 0.3 * expected, rel=1e-5)
+
+
 def test_a_term_of_the_models_own_has_its_weight_by_name(known):
     class Forced(Registration):
         def loss_terms(self, moving, fixed, similarity, *, skip=()):

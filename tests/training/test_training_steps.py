@@ -1,5 +1,6 @@
 """One training step after the other, by a model with two numbers: what is computed, recorded, saved and refused."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
+from moereg.data.augmentation import Augmentation
 from moereg.models.registration import Registration
 from moereg.models.storage import read_tensors, write_tensors
 from moereg.training import TrainingConfig, choose_pairs, fit, learning_rate
@@ -317,6 +319,39 @@ def test_a_checkpoint_of_another_configuration_is_refused_by_the_options_name(op
     sentence = f"checkpoint .*checkpoint.safetensors must have been made with {option} = {now!r}, got {before!r}"
     with pytest.raises(ValueError, match=sentence):
         fit(shift(), pairs(), replace(CONFIG, **{option: now}), out=tmp_path, resume=True, progress=False)
+
+
+def test_augmentation_is_a_function_of_seed_and_step(tmp_path):
+    """Every step draws anew, a resumed run draws what the whole one drew, and the pairs themselves stay as they are."""
+    config, made = replace(CONFIG, augmentation=Augmentation(shift=2.0, mirror=(0,))), pairs()
+    drawn = [module.draw_pairs(step, made, config)[0].moving for step in range(6)]
+    assert all(not torch.equal(a, b) for a, b in itertools.combinations(drawn, 2))
+    assert torch.equal(module.draw_pairs(3, made, config)[0].moving, drawn[3])
+    assert not torch.equal(module.draw_pairs(3, made, replace(config, seed=1))[0].moving, drawn[3])
+    plain = module.draw_pairs(3, made, CONFIG)
+    assert [id(pair) for pair in plain] == [id(made[index]) for index in choose_pairs(3, 3, CONFIG)]
+    two = module.draw_pairs(0, [made[0]], replace(config, pairs_per_step=2))
+    assert not torch.equal(two[0].moving, two[1].moving)
+
+    whole = fit(shift(), made, config, out=tmp_path / "whole", progress=False)
+    assert whole.loss != fit(shift(), made, CONFIG, progress=False).loss
+    with pytest.raises(Interrupt):
+        fit(shift(), made, config, out=tmp_path / "cut", progress=False, on_step=interrupt_after(5))
+    assert fit(shift(), made, config, out=tmp_path / "cut", resume=True, progress=False).loss == whole.loss
+    with pytest.raises(ValueError, match="must have been made with augmentation = None, got {'mirror': "):
+        fit(shift(), made, CONFIG, out=tmp_path / "cut", resume=True, progress=False)
+
+
+def test_a_checkpoint_from_before_an_option_existed_had_its_default(tmp_path):
+    done = fit(shift(), pairs(), CONFIG, out=tmp_path, progress=False)
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, header = read_tensors(path)
+    options = json.loads(header["config"])
+    del options["folds"]
+    write_tensors(path, tensors, header | {"config": json.dumps(options)})
+    assert fit(shift(), pairs(), CONFIG, out=tmp_path, resume=True, progress=False) == done
+    with pytest.raises(ValueError, match=r"must have been made with folds = 0\.5, got 0\.0"):
+        fit(shift(), pairs(), replace(CONFIG, folds=0.5), out=tmp_path, resume=True, progress=False)
 
 
 def test_device_and_how_often_to_save_may_change(tmp_path):
