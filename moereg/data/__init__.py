@@ -1,6 +1,7 @@
 """Images to register: phantoms with known motion, public sets, files."""
 
 from moereg.data import datasets, phantoms
+from moereg.data.augmentation import Augmentation, augment
 from moereg.data.pairs import Pair, Pairs
 from moereg.data.phantoms import Phantoms
 from moereg.data.volumes import (
@@ -16,11 +17,13 @@ from moereg.data.volumes import (
 )
 
 __all__ = [
+    "Augmentation",
     "Grid",
     "Pair",
     "Pairs",
     "Phantoms",
     "Volume",
+    "augment",
     "check_same_grid",
     "datasets",
     "load_displacement",

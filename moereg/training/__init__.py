@@ -1,14 +1,16 @@
-"""Training: what a run depends on, the loss, the loop, checkpoints."""
+"""Training: what a run depends on, the loss, the loop, checkpoints; and instance optimisation after it."""
 
 from moereg.training.config import SIMILARITIES, History, TrainingConfig, best_device
 from moereg.training.loop import choose_pairs, fit, learning_rate
 from moereg.training.loss import Batch, batch_dice, collate, registration_loss, soft_dice_loss
+from moereg.training.refinement import Refined, refine
 from moereg.training.segmenter import fit_segmenter, prepare
 
 __all__ = [
     "SIMILARITIES",
     "Batch",
     "History",
+    "Refined",
     "TrainingConfig",
     "batch_dice",
     "best_device",
@@ -18,6 +20,7 @@ __all__ = [
     "fit_segmenter",
     "learning_rate",
     "prepare",
+    "refine",
     "registration_loss",
     "soft_dice_loss",
 ]
