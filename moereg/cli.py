@@ -42,20 +42,26 @@ def parser() -> argparse.ArgumentParser:
     register = _command(commands, "register", run_register, "register one image to another")
     register.add_argument("moving", type=Path, help="NIfTI image that is moved")
     register.add_argument("fixed", type=Path, help="NIfTI image that stays")
-    register.add_argument("--weights", type=Path, required=True, help="file of a trained model")
+    _weights_option(register)
+    register.add_argument(
+        "--refine", type=int, default=0, metavar="N", help="steps of instance optimisation (default: 0)"
+    )
     register.add_argument("--out", type=Path, required=True, help="folder for warped image, field and report")
     _device_option(register)
 
     evaluate = _command(commands, "evaluate", run_evaluate, "measure methods on pairs")
-    evaluate.add_argument("--weights", type=Path, nargs="+", default=[], help="weights files")
+    evaluate.add_argument("--weights", nargs="+", default=[], help="weights files, or names in data/weights")
     evaluate.add_argument("--method", nargs="+", default=[], help="methods without weights: identity, demons-VARIANT")
     evaluate.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
     evaluate.add_argument("--pairs", type=int, help="how many pairs (default: all of the test split)")
-    evaluate.add_argument("--json", type=Path, required=True, help="file for the numbers")
+    evaluate.add_argument(
+        "--refine", type=int, default=0, metavar="N", help="each network also with N steps of instance optimisation"
+    )
+    evaluate.add_argument("--json", type=Path, help="file for all numbers, those of single pairs too")
     _device_option(evaluate)
 
     explore = _command(commands, "explore", run_explore, "write a page in which a model's routing can be explored")
-    explore.add_argument("--weights", type=Path, required=True, help="file of a trained model")
+    _weights_option(explore)
     explore.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
     explore.add_argument("--pair", type=int, default=0, help="index of the pair in the test split")
     explore.add_argument("--out", type=Path, required=True, help="the HTML file")
@@ -106,8 +112,14 @@ def run_register(options: argparse.Namespace) -> None:
     """`moereg register`"""
     from moereg.apply import register_files
 
+    _check_refine(options.refine)
     for path in register_files(
-        options.moving, options.fixed, weights=options.weights, out=options.out, device=options.device
+        options.moving,
+        options.fixed,
+        weights=options.weights,
+        out=options.out,
+        device=options.device,
+        refine_steps=options.refine,
     ):
         print(path)
 
@@ -117,21 +129,27 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from moereg.classical import METHODS
     from moereg.data import datasets
     from moereg.files import write_json_whole
-    from moereg.metrics import evaluate
+    from moereg.metrics import evaluate, text_table
     from moereg.models import load_model
-    from moereg.training import best_device
+    from moereg.training import Refined, best_device
 
     device = best_device(options.device)
+    _check_refine(options.refine)
     for name in options.method:
         if name not in METHODS:
             raise ValueError(f"--method must be among {', '.join(METHODS)}, got {name!r}.")
     methods = {name: METHODS[name] for name in options.method}
-    methods |= {str(path): load_model(path).to(device) for path in options.weights}
+    networks = {weights: load_model(weights).to(device) for weights in options.weights}
+    methods |= networks
+    if options.refine:
+        methods |= {f"{name}, refined": Refined(model, options.refine) for name, model in networks.items()}
     if not methods:
         raise ValueError("--weights or --method must name something to evaluate, got neither.")
     pairs = datasets.load(options.data, "test", count=options.pairs)
-    write_json_whole(options.json, evaluate(methods, pairs, device=device, progress=True))
-    print(options.json)
+    table = evaluate(methods, pairs, device=device, progress=True)
+    print(text_table(table))
+    if options.json is not None:
+        print(write_json_whole(options.json, table))
 
 
 def run_explore(options: argparse.Namespace) -> None:
@@ -147,7 +165,7 @@ def run_explore(options: argparse.Namespace) -> None:
         raise ValueError(f"--pair must be between 0 and {len(pairs) - 1}, got {options.pair}.")
     model = load_model(options.weights).to(best_device(options.device))
     payload = explorer_payload(model, pairs[options.pair])
-    print(write_report(options.out, title=f"Routing of {options.weights.name}", payload=payload))
+    print(write_report(options.out, title=f"Routing of {Path(options.weights).name}", payload=payload))
 
 
 def run_doctor(options: argparse.Namespace) -> None:
@@ -161,6 +179,15 @@ def _command(commands, name: str, run, text: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text)
     command.set_defaults(run=run)
     return command
+
+
+def _check_refine(steps: int) -> None:
+    if steps < 0:
+        raise ValueError(f"--refine must be zero or more, got {steps}.")
+
+
+def _weights_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--weights", required=True, help="file of a trained model, or a name in data/weights")
 
 
 def _device_option(command: argparse.ArgumentParser) -> None:

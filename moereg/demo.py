@@ -18,7 +18,7 @@ from moereg.classical import identity
 from moereg.data import datasets
 from moereg.data.pairs import Pairs
 from moereg.files import write_json_whole
-from moereg.metrics import UNDECIDED, evaluate, paired_effect
+from moereg.metrics import TABLE_ROWS, UNDECIDED, evaluate, paired_effect, text_table
 from moereg.models import build, save_weights
 from moereg.training import History, TrainingConfig, best_device, fit
 from moereg.viz.payload import explorer_payload
@@ -26,16 +26,6 @@ from moereg.viz.report import Table, write_report
 from moereg.viz.snapshots import Snapshots
 
 YARDSTICK, OURS = "voxelmorph", "shmoareg"
-# title, key in the evaluation's table, factor
-MEASURES = (
-    ("Dice, mean", "dice", 1),
-    ("endpoint error, voxels", "epe", 1),
-    ("Hausdorff distance 95 %, mm", "hd95", 1),
-    ("surface distance, mm", "asd", 1),
-    ("folded voxels, %", "fold_fraction", 100),
-    ("sd of log Jacobian", "sd_log_jacobian", 1),
-    ("seconds per pair", "seconds_per_pair", 1),
-)
 TITLES = {"identity": "before", YARDSTICK: "VoxelMorph (MONAI)", OURS: "SHMoAReg"}
 
 
@@ -171,19 +161,9 @@ def verdict(methods: dict[str, dict]) -> str:
 
 def as_text(result: dict) -> str:
     """The comparison as a table for the terminal."""
-    methods, names = result["methods"], list(result["methods"])
-    width = max(len(TITLES[name]) for name in names) + 2
-    rows = [("", [TITLES[name] for name in names])]
-    for organ in methods["identity"]["dice_per_label"]:
-        rows.append((f"Dice {organ}", [_number(methods[name]["dice_per_label"].get(organ)) for name in names]))
-    rows += [(title, [_number(methods[name][key], scale) for name in names]) for title, key, scale in MEASURES]
-    lines = [f"{title:30}" + "".join(f"{cell:>{width}}" for cell in cells) for title, cells in rows]
     minutes = result["seconds"]["total"] / 60
-    return "\n".join([*lines, "", verdict(methods), f"{minutes:.1f} minutes on {result['machine']['device']}."])
-
-
-def _number(value: float | None, scale: float = 1) -> str:
-    return "-" if value is None else f"{scale * value:.3f}"
+    table, sentence = text_table(result["methods"], TITLES), verdict(result["methods"])
+    return "\n".join([table, "", sentence, f"{minutes:.1f} minutes on {result['machine']['device']}."])
 
 
 def write_demo_report(path: Path, result: dict, payload: dict, histories: dict[str, History]) -> None:
@@ -205,7 +185,7 @@ def write_demo_report(path: Path, result: dict, payload: dict, histories: dict[s
         columns=["measure", *(TITLES[name] for name in names)],
         rows=[
             [title, *(None if methods[name][key] is None else factor * methods[name][key] for name in names)]
-            for title, key, factor in MEASURES[1:]
+            for title, key, factor in TABLE_ROWS[1:]
             if any(methods[name][key] is not None for name in names)
         ],
     )

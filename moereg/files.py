@@ -4,6 +4,7 @@
         save_file(tensors, unfinished)
     write_text_whole(path, text)         # reports, receipts
     write_json_whole(path, value)
+    checkout_folder("data/weights")      # what comes with the repository, wherever the work is done
 
 An interruption leaves the old file, and a reader never sees half of a new one. Two processes that write the same file
 do not meet: the last to finish stays.
@@ -54,3 +55,10 @@ def write_text_whole(path: str | Path, text: str) -> Path:
 def write_json_whole(path: str | Path, value: dict) -> Path:
     """Write JSON, whole or not at all, and return the path."""
     return write_text_whole(path, json.dumps(value, indent=1) + "\n")
+
+
+def checkout_folder(place: str | Path) -> Path | None:
+    """A folder of the checkout that the library runs from; else of the working folder or one above; else None."""
+    here = Path.cwd()
+    roots = (Path(__file__).parent.parent, here, *here.parents)
+    return next((root / place for root in roots if (root / place).is_dir()), None)

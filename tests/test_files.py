@@ -115,3 +115,16 @@ def test_a_killed_process_leaves_the_old_file(tmp_path):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".unfinished-")] == ["weights"]
+
+
+def test_what_comes_with_the_repository_is_found_from_anywhere(tmp_path, monkeypatch):
+    """Beside the library first, then in the working folder, then above it."""
+    for root in ("checkout", "clone"):
+        (tmp_path / root / "data").mkdir(parents=True)
+    (tmp_path / "clone" / "deep").mkdir()
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "checkout" / "moereg" / "files.py"))
+    monkeypatch.chdir(tmp_path / "clone" / "deep")
+    assert files.checkout_folder("data") == tmp_path / "checkout" / "data"
+    (tmp_path / "checkout" / "data").rmdir()
+    assert files.checkout_folder("data") == tmp_path / "clone" / "data"
+    assert files.checkout_folder("data/weights") is None

@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import moereg
 from moereg.experiments import Finding
+from moereg.files import checkout_folder
 
 PLACE = Path("data") / "experiments"
 
@@ -65,13 +65,11 @@ def recorded(name: str, *, folder: str | Path | None = None) -> Record:
 
 
 def _folder() -> Path:
-    here = Path.cwd()
-    places = [root / PLACE for root in (Path(moereg.__file__).parent.parent, here, *here.parents)]
-    found = next((place for place in places if place.is_dir()), None)
+    found = checkout_folder(PLACE)
     if found is None:
         raise FileNotFoundError(
-            f"recorded experiments must stand in {PLACE}, which is neither beside the library ({places[0]}) nor in "
-            f"{here} or above it: work in a clone of the repository, or name the folder."
+            f"recorded experiments must stand in {PLACE}, which is neither beside the library nor in {Path.cwd()} or "
+            "above it: work in a clone of the repository, or name the folder."
         )
     return found
 

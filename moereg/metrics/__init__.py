@@ -3,9 +3,11 @@
 from moereg.metrics.comparison import MORE_IS_BETTER, UNDECIDED, Effect, paired_effect
 from moereg.metrics.measure import Method, PairScore, evaluate, score, summarise
 from moereg.metrics.overlap import dice, endpoint_error, shared_labels, surface_distances
+from moereg.metrics.table import TABLE_ROWS, text_table
 
 __all__ = [
     "MORE_IS_BETTER",
+    "TABLE_ROWS",
     "UNDECIDED",
     "Effect",
     "Method",
@@ -18,4 +20,5 @@ __all__ = [
     "shared_labels",
     "summarise",
     "surface_distances",
+    "text_table",
 ]

@@ -9,11 +9,12 @@ from moereg.models.rman import RecursiveRegistration, RMAn, RMAnSizes
 from moereg.models.segmentation import SMALL_BACKBONE, Segmenter
 from moereg.models.segreg import SegmentedRegistration, SegReg, SegRegSizes
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
-from moereg.models.storage import load_model, save_weights
+from moereg.models.storage import WEIGHTS_FOLDER, find_weights, load_model, save_weights
 
 __all__ = [
     "MODELS",
     "SMALL_BACKBONE",
+    "WEIGHTS_FOLDER",
     "DrivenMorph",
     "DrivenMorphSizes",
     "DrivenRegistration",
@@ -33,6 +34,7 @@ __all__ = [
     "VoxelMorphSizes",
     "build",
     "build_for",
+    "find_weights",
     "load_model",
     "save_weights",
     "seam_folds",

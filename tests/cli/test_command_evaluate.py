@@ -19,7 +19,7 @@ def evaluate(table, tmp_path, capsys):
         out = tmp_path / "deep" / "numbers.json"
         assert cli.main(["evaluate", *arguments, "--data", str(table), "--json", str(out)]) == 0
         printed, progress = capsys.readouterr()
-        assert printed == f"{out}\n"
+        assert printed.endswith(f"\n{out}\n")
         return json.loads(out.read_text()), printed, progress
 
     return run
@@ -48,6 +48,28 @@ def test_every_method_and_weights_file_has_its_own_numbers(evaluate, weights):
     assert numbers[str(back)]["hd95"] == pytest.approx(0)
     assert numbers[str(away)]["dice"] == 0
     assert numbers["demons-thirion"]["dice"] > 0.6
+
+
+def test_the_figures_are_printed_a_column_for_each_method(table, weights, capsys):
+    """Without --json nothing is written."""
+    names = ["identity", str(weights("centres"))]
+    before = sorted(table.parent.iterdir())
+    assert cli.main(["evaluate", "--method", names[0], "--weights", names[1], "--data", str(table)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == names
+    rows = {line[:30].strip(): line[30:].split() for line in lines[1:]}
+    assert rows["Dice, mean"] == rows["Dice 1"] == ["0.500", "1.000"]
+    assert rows["endpoint error, voxels"] == ["-", "-"]
+    assert sorted(table.parent.iterdir()) == before
+
+
+def test_networks_are_refined_where_that_is_asked_for(evaluate, weights):
+    """Boxes were moved by one, two and three voxels; the network moves all back by one."""
+    network = str(weights("shift", voxels=(0.0, 1.0, 0.0)))
+    numbers, *_ = evaluate("--method", "identity", "--weights", network, "--refine", "30")
+    assert list(numbers) == ["identity", network, f"{network}, refined"]
+    assert numbers[f"{network}, refined"]["dice"] != numbers[network]["dice"]
+    assert numbers[f"{network}, refined"]["sd_log_jacobian"] > numbers[network]["sd_log_jacobian"]
 
 
 def test_as_many_pairs_as_asked_for(evaluate):

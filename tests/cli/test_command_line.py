@@ -20,15 +20,22 @@ LEAST = [
     ),
     (
         ["register", "m", "f", "--weights", "w", "--out", "o"],
-        {"moving": Path("m"), "fixed": Path("f"), "weights": Path("w"), "out": Path("o"), "device": "auto"},
+        {
+            "moving": Path("m"),
+            "fixed": Path("f"),
+            "weights": "w",
+            "refine": 0,
+            "out": Path("o"),
+            "device": "auto",
+        },
     ),
     (
-        ["evaluate", "--data", "d", "--json", "j"],
-        {"weights": [], "method": [], "data": "d", "pairs": None, "json": Path("j"), "device": "auto"},
+        ["evaluate", "--data", "d"],
+        {"weights": [], "method": [], "data": "d", "pairs": None, "refine": 0, "json": None, "device": "auto"},
     ),
     (
         ["explore", "--weights", "w", "--data", "d", "--out", "o"],
-        {"weights": Path("w"), "data": "d", "pair": 0, "out": Path("o"), "device": "auto"},
+        {"weights": "w", "data": "d", "pair": 0, "out": Path("o"), "device": "auto"},
     ),
     (["doctor"], {}),
 ]
@@ -54,23 +61,26 @@ MOST = [
             "d",
             "--pairs",
             "4",
+            "--refine",
+            "9",
             "--json",
             "j",
             "--device",
             "cpu",
         ],
         {
-            "weights": [Path("a"), Path("b")],
+            "weights": ["a", "b"],
             "method": ["c", "d"],
             "data": "d",
             "pairs": 4,
+            "refine": 9,
             "json": Path("j"),
             "device": "cpu",
         },
     ),
     (
         ["explore", "--weights", "w", "--data", "d", "--pair", "2", "--out", "o", "--device", "cpu"],
-        {"weights": Path("w"), "data": "d", "pair": 2, "out": Path("o"), "device": "cpu"},
+        {"weights": "w", "data": "d", "pair": 2, "out": Path("o"), "device": "cpu"},
     ),
 ]
 
@@ -211,7 +221,16 @@ def test_doctor_prints_its_report(monkeypatch, capsys):
             ["evaluate", "--method", "syn", "--data", "abdomen", "--json", "x"],
             "--method must be among identity, demons-",
         ),
+        (
+            ["evaluate", "--method", "identity", "--data", "abdomen", "--refine", "-1"],
+            "--refine must be zero or more, got -1",
+        ),
+        (
+            ["register", "m.nii", "f.nii", "--weights", "w", "--out", "x", "--refine", "-2"],
+            "--refine must be zero or more, got -2",
+        ),
         (["explore", "--weights", "none.safetensors", "--data", "abdomen", "--out", "x"], "does not exist"),
+        (["explore", "--weights", "spleen", "--data", "abdomen", "--out", "x"], "weights must be a file or one of"),
         (["demo", "--device", "tpu"], "device must be one of"),
         (["demo", "--steps", "0"], "steps must be a positive integer"),
     ],

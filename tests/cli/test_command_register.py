@@ -45,6 +45,29 @@ def test_the_field_points_from_the_fixed_box_to_the_moving_one(registered, affin
     assert written.header["intent_code"] == 1007
 
 
+def test_refining_goes_on_from_the_network(images, tmp_path, weights, monkeypatch):
+    """As many steps as asked for, on normalised images, and what comes of it is what is written."""
+    asked = []
+
+    class Known:
+        def __init__(self, model, steps):
+            self.model, self.steps = model, steps
+
+        def __call__(self, moving, fixed):
+            asked.append((self.steps, float(moving.max()), float(fixed.max())))
+            made = self.model(moving, fixed)
+            return type(made)(made.displacement * 0, made.warped)
+
+    monkeypatch.setattr(apply, "Refined", Known)
+    arguments = ["register", *map(str, images), "--weights", str(weights("centres")), "--out", str(tmp_path / "out")]
+    assert cli.main([*arguments, "--refine", "7"]) == 0
+    assert asked == [(7, 1.0, 1.0)]
+    assert not nib.load(tmp_path / "out" / "displacement.nii.gz").get_fdata().any()
+    assert cli.main(arguments) == 0
+    assert len(asked) == 1
+    assert nib.load(tmp_path / "out" / "displacement.nii.gz").get_fdata().any()
+
+
 def test_what_is_written_lies_on_the_fixed_files_grid(registered, images):
     fixed = nib.as_closest_canonical(nib.load(images[1]))
     for name in ("displacement.nii.gz", "warped.nii.gz"):

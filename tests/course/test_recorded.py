@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from moereg.course import recorded as module
+from moereg import files
 from moereg.course.recorded import recorded
 
 DATA = Path(__file__).parents[2] / "data" / "experiments"
@@ -77,7 +77,7 @@ def test_without_a_checkout_the_folder_is_looked_for_above(monkeypatch, tmp_path
     place.mkdir(parents=True)
     (place / "one.json").write_text((folder / "one.json").read_text())
     (tmp_path / "clone" / "notebooks").mkdir()
-    monkeypatch.setattr(module.moereg, "__file__", str(tmp_path / "site-packages" / "moereg" / "__init__.py"))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "moereg" / "files.py"))
     monkeypatch.chdir(tmp_path / "clone" / "notebooks")
     assert recorded("one").seconds == 90
     monkeypatch.chdir(tmp_path)

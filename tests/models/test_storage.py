@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from moereg import models
+from moereg import files, models
 from moereg.models import storage
 from moereg.models.storage import read_tensors
 from tests.oracle_models import Shift, ShiftSizes, enter
@@ -48,6 +48,62 @@ def test_a_file_says_in_plain_text_what_it_holds(tmp_path, monkeypatch):
     loaded = models.load_model(str(tmp_path / "w.safetensors"))
     assert (type(loaded), loaded.sizes, loaded.training) == (Shift, model.sizes, False)
     assert torch.equal(loaded.offset, model.offset)
+
+
+def test_half_of_the_bits_and_whole_numbers_as_they_are(tmp_path, monkeypatch):
+    class Counting(Shift):
+        name = "counting"
+
+        def __init__(self, sizes=None):
+            super().__init__(sizes)
+            self.register_buffer("count", torch.tensor(2**20 + 1))
+
+    enter(monkeypatch, Counting)
+    model = Counting(ShiftSizes(dims=2))
+    with torch.no_grad():
+        model.offset += torch.tensor([0.5, 1 / 3])
+    models.save_weights(tmp_path / "w.safetensors", model, half=True)
+    stored, _ = read_tensors(tmp_path / "w.safetensors")
+    assert stored["offset"].dtype == torch.float16
+    loaded = models.load_model(tmp_path / "w.safetensors")
+    assert loaded.offset.dtype == torch.float32
+    assert loaded.offset.tolist() == [0.5, float(torch.tensor(1 / 3).half())]
+    assert int(loaded.count) == 2**20 + 1
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A checkout with two networks, the library installed elsewhere, and the working folder inside of it."""
+    enter(monkeypatch, Shift)
+    folder = tmp_path / "clone" / "data" / "weights"
+    for name, voxels in (("liver", (1.0, 0.0)), ("lung", (2.0, 0.0))):
+        models.save_weights(folder / f"{name}.safetensors", Shift(ShiftSizes(dims=2, voxels=voxels)))
+    (tmp_path / "clone" / "notebooks").mkdir()
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "moereg" / "files.py"))
+    monkeypatch.chdir(tmp_path / "clone" / "notebooks")
+    return folder
+
+
+def test_networks_of_the_repository_are_known_by_name(clone, monkeypatch, tmp_path):
+    assert models.load_model("lung").sizes.voxels == (2.0, 0.0)
+    assert models.find_weights("liver") == clone / "liver.safetensors"
+    # A file of that name goes first; whatever looks like a path is one.
+    models.save_weights("liver", Shift(ShiftSizes(dims=2, voxels=(3.0, 0.0))))
+    assert models.load_model("liver").sizes.voxels == (3.0, 0.0)
+    for path in ("liver.safetensors", "./lung", "data/lung"):
+        with pytest.raises(FileNotFoundError, match="weights file .* does not exist"):
+            models.load_model(path)
+
+
+@pytest.mark.plain_errors
+def test_a_name_that_no_network_has_is_answered_with_those_there_are(clone, monkeypatch, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"weights must be a file or one of liver, lung in .*, got 'spleen'"):
+        models.load_model("spleen")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match="weights must be a file or one of no names in data/weights, got 'liver'"
+    ):
+        models.load_model("liver")
 
 
 def test_parameters_of_any_layout_are_written(tmp_path, monkeypatch):

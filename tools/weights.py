@@ -1,0 +1,185 @@
+"""`make weights`: the networks that come with the library, trained, measured and written to data/weights/.
+
+    python -m tools.weights                          all of them, one after another
+    python -m tools.weights hippocampus abdomen      some
+    python -m tools.weights --measure hippocampus    nothing is trained: its card anew
+    python -m tools.weights --quick --out FOLDER     every network in miniature, in a minute
+
+Each is a file of weights and a card beside it: what it was trained on and how, where, how long, and every figure on the
+pairs of the test split. A training that was broken off goes on from its checkpoint in `--work`.
+"""
+
+import argparse
+import json
+import subprocess
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from moereg.classical import METHODS
+from moereg.data import Augmentation, Pairs, datasets
+from moereg.demo import machine
+from moereg.files import write_json_whole
+from moereg.metrics import evaluate
+from moereg.models import WEIGHTS_FOLDER, build_for, load_model, save_weights
+from moereg.training import TrainingConfig, best_device, fit, prepare
+
+ROOT = Path(__file__).resolve().parent.parent
+HALF_COSTS_AT_MOST = 0.001  # of mean Dice
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is made."""
+
+    title: str
+    model: str
+    data: str
+    training: TrainingConfig
+    shape: tuple[int, ...] | None = None  # None: the data's own
+    train_pairs: int | None = None
+    sizes: dict = field(default_factory=dict)
+    beside: tuple[str, ...] = ("identity", "demons-symmetric")  # methods measured on the same pairs
+
+    def pairs(self, split: str, *, quick: bool = False) -> Pairs:
+        """Pairs of one split; two small ones where everything is in miniature."""
+        shape = self.shape and tuple(min(size, 24 if len(self.shape) == 2 else 16) for size in self.shape)
+        if quick:
+            return datasets.load(self.data, split, shape=shape, count=2)
+        count = {"count": self.train_pairs} if split == "train" else {}
+        return datasets.load(self.data, split, shape=self.shape, **count)
+
+
+# Two scans of different people: each image is turned, resized, bent and recoloured by itself.
+SCANS = Augmentation(turn=4, scale=0.04, shift=1, bend=0.7, bend_sigma=6, gamma=0.15, gain=0.05, noise=0.02)
+WITH_LABELS = TrainingConfig(
+    steps=10_000, similarity="mse", labels=1.0, smoothness=0.3, augmentation=SCANS, checkpoint_every=250
+)
+WITHOUT_LABELS = replace(WITH_LABELS, similarity="lncc", labels=0.0, smoothness=0.5, folds=10.0)
+PHANTOMS = TrainingConfig(steps=12_000, similarity="lncc", smoothness=0.05, checkpoint_every=250)
+
+RECIPES: dict[str, Recipe] = {
+    "hippocampus": Recipe("SHMoAReg, hippocampus, trained with labels", "shmoareg", "hippocampus", WITH_LABELS),
+    "hippocampus-images": Recipe(
+        "SHMoAReg, hippocampus, trained on images alone", "shmoareg", "hippocampus", WITHOUT_LABELS
+    ),
+    "hippocampus-drivenmorph": Recipe(
+        "DrivenMorph, hippocampus, trained with labels", "drivenmorph", "hippocampus", WITH_LABELS
+    ),
+    "hippocampus-rman": Recipe("RMAn, hippocampus, trained with labels", "rman", "hippocampus", WITH_LABELS),
+    "hippocampus-voxelmorph": Recipe(
+        "VoxelMorph (MONAI), hippocampus, trained with labels", "voxelmorph", "hippocampus", WITH_LABELS
+    ),
+    "abdomen": Recipe(
+        "SHMoAReg, abdominal phantoms", "shmoareg", "abdomen", PHANTOMS, shape=(48, 48, 48), train_pairs=400
+    ),
+    "abdomen-voxelmorph": Recipe(
+        "VoxelMorph (MONAI), abdominal phantoms", "voxelmorph", "abdomen", PHANTOMS, shape=(48, 48, 48), train_pairs=400
+    ),
+    "abdomen-flat": Recipe(
+        "SHMoAReg, coronal sections of abdominal phantoms", "shmoareg", "abdomen", PHANTOMS, shape=(64, 64),
+        train_pairs=2000,
+    ),
+}  # fmt: skip
+
+
+def train(recipe: Recipe, work: Path, *, quick: bool = False) -> tuple[nn.Module, float]:
+    """The trained network on the CPU and the seconds it took, over all runs of a training that was broken off."""
+    config = replace(recipe.training, steps=2) if quick else recipe.training
+    pairs = recipe.pairs("train", quick=quick)
+    torch.manual_seed(config.seed)
+    model = build_for(recipe.model, pairs, **recipe.sizes)
+    prepare(model, pairs, config, progress=True)
+    history = fit(model, pairs, config, out=work, resume=True, title=work.name)
+    return model.cpu(), history.seconds
+
+
+def ship(model: nn.Module, path: Path, pairs: Pairs) -> str:
+    """Write the weights, as float16 where mean Dice falls by no more than `HALF_COSTS_AT_MOST`; the precision."""
+    whole = evaluate({"": model}, pairs, surfaces=False)[""]["dice"]
+    save_weights(path, model, half=True)
+    halved = evaluate({"": load_model(path)}, pairs, surfaces=False)[""]["dice"]
+    if whole - halved <= HALF_COSTS_AT_MOST:
+        return "float16"
+    save_weights(path, model)
+    return "float32"
+
+
+def card(name: str, recipe: Recipe, model: nn.Module, pairs: Pairs, *, made: dict) -> dict:
+    """Everything to know about one network, every figure measured here."""
+    where = best_device(recipe.training.device)
+    methods = {method: METHODS[method] for method in recipe.beside} | {name: model.to(where)}
+    table = evaluate(methods, pairs, device=where, progress=True)
+    return {
+        "name": name,
+        "title": recipe.title,
+        "model": recipe.model,
+        "sizes": asdict(model.sizes),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "data": recipe.data,
+        "shape": recipe.shape,
+        "split": {"train pairs": recipe.train_pairs or "all", "test pairs": len(pairs)},
+        "training": asdict(recipe.training),
+        "made": made,
+        "measured": machine(where) | {"code": revision()},
+        "methods": {method: _brief(values) for method, values in table.items()},
+    }
+
+
+def _brief(values: dict) -> dict:
+    """A method's figures, with those of single pairs that a comparison needs."""
+    pairs = [{key: pair[key] for key in ("pair", "dice_mean", "epe", "fold_fraction")} for pair in values["pairs"]]
+    return values | {"pairs": pairs}
+
+
+def revision() -> str:
+    """The commit that the code is at, with a mark where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def make(name: str, recipe: Recipe, *, out: Path, work: Path, quick: bool, measure: bool) -> dict:
+    """Train (or, with `measure`, only load), write weights and card."""
+    path, record = out / f"{name}.safetensors", out / f"{name}.json"
+    test = recipe.pairs("test", quick=quick)
+    test = [test[i] for i in range(len(test))]
+    if measure:
+        made = json.loads(record.read_text(encoding="utf-8"))["made"]
+    else:
+        began = time.strftime("%Y-%m-%d")
+        model, seconds = train(recipe, work / name, quick=quick)
+        made = {"date": began, "seconds": round(seconds, 1), "code": revision()}
+        made |= machine(best_device(recipe.training.device)) | {"precision": ship(model, path, test)}
+    result = card(name, recipe, load_model(path), test, made=made)
+    write_json_whole(record, result)
+    return result
+
+
+def say(result: dict) -> None:
+    """The figures of one card."""
+    for method, values in result["methods"].items():
+        shown = {key: values[key] for key in ("dice", "epe", "hd95", "fold_fraction", "seconds_per_pair")}
+        cells = ", ".join(f"{key} {value:.4f}" for key, value in shown.items() if value is not None)
+        print(f"{result['name']}: {method}: {cells}", flush=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*RECIPES, []], help="default: all")
+    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, default=ROOT / WEIGHTS_FOLDER)
+    parser.add_argument("--work", type=Path, default=ROOT / ".weights", help="checkpoints of trainings that go on")
+    options = parser.parse_args(arguments)
+    if options.quick and options.out.resolve() == (ROOT / WEIGHTS_FOLDER).resolve():
+        parser.error("--quick needs --out: its networks have learnt nothing and must not replace those that have")
+    for name in options.names or RECIPES:
+        work = options.out / "work" if options.quick else options.work
+        say(make(name, RECIPES[name], out=options.out, work=work, quick=options.quick, measure=options.measure))
+
+
+if __name__ == "__main__":
+    main()
