@@ -36,7 +36,7 @@ def test_both_models_train_for_the_same_steps_and_are_measured_alike(finished):
     steps = {name: training["steps"] for name, training in result["training"].items()}
     assert steps == {"shmoareg": 2, "voxelmorph": 2}
     measures = ["asd", "dice", "dice_per_label", "epe", "fold_fraction", "hd95", "pairs", "sd_log_jacobian"]
-    for name in ("identity", "voxelmorph", "shmoareg"):
+    for name in ("identity", "demons-symmetric", "voxelmorph", "shmoareg"):
         assert sorted(result["methods"][name]) == [*measures, "seconds_per_pair"]
     names = {name: [pair["pair"] for pair in table["pairs"]] for name, table in result["methods"].items()}
     assert names == dict.fromkeys(names, names["identity"])  # on the same pairs
@@ -59,25 +59,67 @@ def test_text_names_every_organ(finished):
     assert "endpoint error" in text
 
 
+def measured(dices, errors=None):
+    """What `evaluate` says of a method, as far as a verdict reads it."""
+    errors = errors or [None] * len(dices)
+    pairs = [{"dice_mean": dice, "epe": error} for dice, error in zip(dices, errors, strict=True)]
+    mean = None if errors[0] is None else sum(errors) / len(errors)
+    return {"dice": sum(dices) / len(dices), "epe": mean, "pairs": pairs}
+
+
+def shifted(values, gains):
+    return [value + gain for value, gain in zip(values, gains, strict=True)]
+
+
+THEIRS = (0.6, 0.7, 0.8)  # the spread between pairs is no part of the paired difference
+BEFORE = measured((0.4, 0.5, 0.6))
+
+
 @pytest.mark.parametrize(
     ("gains", "word", "interval"),
     [
         # sd 0.01, three pairs: 4.303 * 0.01 / sqrt(3) = 0.025
-        ((0.03, 0.04, 0.05), "better than", "+0.040 [+0.015, +0.065]"),
-        ((-0.03, -0.04, -0.05), "worse than", "-0.040 [-0.065, -0.015]"),
-        ((0.01, 0.02, 0.03), "not told apart from", "+0.020 [-0.005, +0.045]"),
+        ((0.03, 0.04, 0.05), "better", "+0.040 [+0.015, +0.065]"),
+        ((-0.03, -0.04, -0.05), "worse", "-0.040 [-0.065, -0.015]"),
+        ((0.01, 0.02, 0.03), "not told apart", "+0.020 [-0.005, +0.045]"),
     ],
 )
 def test_the_verdict_follows_the_numbers(gains, word, interval):
-    def method(*dices):
-        return {"dice": sum(dices) / len(dices), "pairs": [{"dice_mean": dice} for dice in dices]}
+    same = measured(shifted(THEIRS, gains))
+    methods = {"identity": BEFORE, demo.DEMONS: same, demo.YARDSTICK: measured(THEIRS), demo.OURS: same}
+    sentences = demo.verdict(methods)
+    mean = sum(shifted(THEIRS, gains)) / 3
+    assert f"SHMoAReg to VoxelMorph (MONAI): Dice {mean:.3f} to 0.700, {word} ({interval})." in sentences
+    assert f"SHMoAReg to Demons: Dice {mean:.3f} to {mean:.3f}, not told apart (+0.000 [+0.000, +0.000])." in sentences
+    assert sentences.startswith(
+        "On 3 pairs never trained on, one training of each network; before: Dice 0.500. SHMoAReg to "
+    )
+    assert "shipped" not in sentences
 
-    theirs = (0.6, 0.7, 0.8)  # the spread between pairs is no part of the paired difference
-    ours = [dice + gain for dice, gain in zip(theirs, gains, strict=True)]
-    sentence = demo.verdict({"identity": method(0.5), "voxelmorph": method(*theirs), "shmoareg": method(*ours)})
-    assert f"SHMoAReg is {word} VoxelMorph" in sentence
-    assert interval in sentence
-    assert sentence.startswith("On 3 pairs never trained on")
+
+def test_errors_are_judged_where_they_are_known_and_less_is_better():
+    """Demons is ahead of the short run in both, behind the shipped network in Dice alone."""
+    errors = (1.0, 2.0, 3.0)
+    methods = {
+        "identity": measured((0.4, 0.5, 0.6), (4.0, 5.0, 6.0)),
+        demo.DEMONS: measured(THEIRS, errors),
+        demo.YARDSTICK: measured(shifted(THEIRS, (-0.2, -0.2, -0.21)), shifted(errors, (1.0, 1.0, 1.1))),
+        demo.OURS: measured(shifted(THEIRS, (-0.1, -0.1, -0.11)), shifted(errors, (0.5, 0.5, 0.51))),
+        demo.SHIPPED: measured(shifted(THEIRS, (0.1, 0.1, 0.11)), shifted(errors, (0.2, 0.2, 0.21))),
+    }
+    lead, *sentences = demo.verdict(methods).split(". ")
+    assert lead.endswith("before: Dice 0.500, endpoint error 5.000 voxels")
+    # Where the network is behind in anything comes first, in the order of the questions.
+    heads = [sentence.split(": ")[0] for sentence in sentences]
+    assert heads == ["SHMoAReg to Demons", "SHMoAReg, shipped to Demons", "SHMoAReg to VoxelMorph (MONAI)"]
+    assert "Dice 0.597 to 0.700, worse (-0.103 [" in sentences[0]
+    assert "endpoint error 2.503 to 2.000 voxels, worse (+0.503 [" in sentences[0]
+    assert "Dice 0.803 to 0.700, better (" in sentences[1]
+    assert "endpoint error 2.203 to 2.000 voxels, worse (+0.203 [" in sentences[1]
+    assert "Dice 0.597 to 0.497, better (" in sentences[2]
+    ahead = methods | {demo.OURS: methods[demo.DEMONS], demo.SHIPPED: methods[demo.YARDSTICK]}
+    first = demo.verdict(ahead).split(". ")[1]
+    assert first.startswith("SHMoAReg, shipped to Demons: Dice 0.497 to 0.700, worse")
 
 
 def test_train_and_test_pairs_are_different():

@@ -1,12 +1,14 @@
 """The main job with models whose answer is known: the right numbers in the right row, column and file.
 
 SHMoAReg's place is taken by a model that moves by the true displacement, VoxelMorph's by one that is wrong by two
-voxels. The box has four voxels along the first axis and is moved by two of them.
+voxels, Demons' by one that moves by half of it, and the shipped network's by one that moves by twice as much. The box
+has four voxels along the first axis and is moved by two of them.
 """
 
 import inspect
 import itertools
 import json
+import re
 from collections import namedtuple
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,19 +16,26 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from moereg import demo
-from moereg.models import load_model
+from moereg import demo, files
+from moereg.models import load_model, save_weights
 from moereg.training import History, TrainingConfig
 from moereg.viz import payload
 from moereg.viz.packing import unpack
-from tests.oracle_models import Shift, box_pair, enter
+from tests.oracle_models import Shift, ShiftSizes, box_pair, enter
 
 TRUTH, WRONG = (2.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 SHAPE = (12, 9, 8)
 TRAINING = TrainingConfig(steps=3, device="cpu", learning_rate=0.02, checkpoint_every=9)
-PLAN = demo.DemoPlan(SHAPE, 3, 2, TRAINING, {"voxels": TRUTH})
-DICE = {"identity": 0.5, "voxelmorph": 0.5 * 4 / 5, "shmoareg": 1.0}  # one of five voxels further off along axis 1
-EPE = {"identity": 2.0, "voxelmorph": 5**0.5, "shmoareg": 0.0}
+PLAN = demo.DemoPlan(SHAPE, 3, 2, TRAINING, {"voxels": TRUTH}, "known")
+HALF, TWICE = (1.0, 0.0, 0.0), (4.0, 0.0, 0.0)
+DICE = {
+    "identity": 0.5,
+    "demons-symmetric": 0.75,
+    "voxelmorph": 0.5 * 4 / 5,  # one of five voxels further off along axis 1
+    "shmoareg": 1.0,
+    "shipped": 0.5,
+}
+EPE = {"identity": 2.0, "demons-symmetric": 1.0, "voxelmorph": 5**0.5, "shmoareg": 0.0, "shipped": 2.0}
 
 Training = namedtuple("Training", "model pairs config options seed")
 Job = namedtuple("Job", "result out trainings asked report text")
@@ -70,6 +79,8 @@ def do_the_job(out, patch) -> Job:
     enter(patch, Shift, "shmoareg")
     enter(patch, Shift, "voxelmorph", voxels=WRONG)
     patch.setattr(demo.datasets, "load", load)
+    patch.setitem(demo.METHODS, "demons-symmetric", Shift(ShiftSizes(voxels=HALF)))
+    patch.setattr(demo, "load_model", lambda weights: {"known": Shift(ShiftSizes(voxels=TWICE))}[weights])
     for replacement in (build, fit, evaluate, write_report):
         patch.setattr(demo, replacement.__name__, replacement)
     patch.setattr(demo, "time", SimpleNamespace(perf_counter=itertools.count(100, 10).__next__))
@@ -117,7 +128,7 @@ def test_both_models_train_alike_on_the_training_pairs(job):
 
 def test_every_row_is_that_of_its_method(job):
     methods = job.result["methods"]
-    assert list(methods) == ["identity", "voxelmorph", "shmoareg"]
+    assert list(methods) == list(DICE)
     for name, method in methods.items():
         assert method["dice"] == pytest.approx(DICE[name])
         assert method["dice_per_label"] == {"box": pytest.approx(DICE[name])}
@@ -126,6 +137,7 @@ def test_every_row_is_that_of_its_method(job):
         assert method["fold_fraction"] == 0
     assert methods["shmoareg"]["hd95"] == methods["shmoareg"]["asd"] == 0
     assert methods["identity"]["hd95"] == 2
+    assert methods["demons-symmetric"]["hd95"] == 1
 
 
 def test_training_plan_and_seed_are_recorded(job):
@@ -189,13 +201,14 @@ def test_defaults():
 
 def test_the_text_has_one_column_per_method_in_order(job):
     lines = job.text.splitlines()
-    assert lines[0].split() == ["before", "VoxelMorph", "(MONAI)", "SHMoAReg"]
+    titles = ["before", "Demons", "VoxelMorph (MONAI)", "SHMoAReg", "SHMoAReg, shipped"]
+    assert re.split(" {2,}", lines[0].strip()) == titles
     rows = {line[:30].strip(): line[30:].split() for line in lines}
-    assert rows["Dice box"] == rows["Dice, mean"] == ["0.500", "0.400", "1.000"]
-    assert rows["endpoint error, voxels"] == ["2.000", "2.236", "0.000"]
-    assert rows["folded voxels, %"] == ["0.000"] * 3
+    assert rows["Dice box"] == rows["Dice, mean"] == ["0.500", "0.750", "0.400", "1.000", "0.500"]
+    assert rows["endpoint error, voxels"] == ["2.000", "1.000", "2.236", "0.000", "2.000"]
+    assert rows["folded voxels, %"] == ["0.000"] * 5
     assert len({len(line) for line in lines[:9]}) == 1  # columns end below each other
-    assert lines[0].index("before") + len("before") == lines[1].index("0.500") + len("0.500") == 30 + 20
+    assert lines[0].index("before") + len("before") == lines[1].index("0.500") + len("0.500") == 30 + 8
     assert lines[-2] == demo.verdict(job.result["methods"])
     assert lines[-3] == ""
     assert lines[-1].endswith(" minutes on cpu.")
@@ -207,21 +220,22 @@ def test_no_number_is_a_dash_and_percent_are_percent(job):
     rows = {
         line[:30].strip(): line[30:].split() for line in demo.as_text(job.result | {"methods": methods}).splitlines()
     }
-    assert rows["endpoint error, voxels"] == ["2.000", "2.236", "-"]
-    assert rows["folded voxels, %"] == ["0.000", "0.000", "25.000"]
-    assert rows["Dice box"] == ["0.500", "0.400", "-"]
+    assert rows["endpoint error, voxels"] == ["2.000", "1.000", "2.236", "-", "2.000"]
+    assert rows["folded voxels, %"] == ["0.000", "0.000", "0.000", "25.000", "0.000"]
+    assert rows["Dice box"] == ["0.500", "0.750", "0.400", "-", "0.500"]
     minutes = demo.as_text(job.result | {"seconds": {"total": 90.0}}).splitlines()[-1]
     assert minutes == "1.5 minutes on cpu."
 
 
 def test_the_tables_of_the_report(job):
     overlap, others, training = job.report["tables"]
-    assert overlap.columns == ["structure", "before", "VoxelMorph (MONAI)", "SHMoAReg"]
+    titles = ["before", "Demons", "VoxelMorph (MONAI)", "SHMoAReg", "SHMoAReg, shipped"]
+    assert overlap.columns == ["structure", *titles]
     assert [row[0] for row in overlap.rows] == ["box", "mean"]
     for row in overlap.rows:
-        assert row[1:] == pytest.approx([0.5, 0.4, 1.0])
+        assert row[1:] == pytest.approx(list(DICE.values()))
     assert overlap.best == {"by": "row", "of": {"box": "max", "mean": "max"}}
-    assert others.columns == ["measure", "before", "VoxelMorph (MONAI)", "SHMoAReg"]
+    assert others.columns == ["measure", *titles]
     assert [row[0] for row in others.rows] == [
         "endpoint error, voxels",
         "Hausdorff distance 95 %, mm",
@@ -230,7 +244,7 @@ def test_the_tables_of_the_report(job):
         "sd of log Jacobian",
         "seconds per pair",
     ]
-    assert others.rows[0][1:] == pytest.approx([2.0, 5**0.5, 0.0], abs=1e-6)
+    assert others.rows[0][1:] == pytest.approx(list(EPE.values()), abs=1e-6)
     assert training.columns == ["model", "parameters", "steps", "seconds", "steps per second"]
     assert training.rows == [["SHMoAReg", 3, 3, 2.0, 1.5], ["VoxelMorph (MONAI)", 3, 3, 4.0, 0.75]]
     assert training.digits == [0, 0, 0, 0, 2]
@@ -250,11 +264,11 @@ def test_a_measure_that_nobody_has_is_no_row_and_one_that_some_have_is_a_dash(jo
     monkeypatch.setattr(demo, "write_report", lambda path, **parts: written.append(parts))
     demo.write_demo_report(tmp_path / "r.html", job.result | {"methods": methods}, {}, {})
     overlap, others, _ = written[0]["tables"]
-    assert overlap.rows[0] == ["box", pytest.approx(0.5), pytest.approx(0.4), None]
+    assert overlap.rows[0] == ["box", *map(pytest.approx, (0.5, 0.75, 0.4)), None, pytest.approx(0.5)]
     rows = {row[0]: row[1:] for row in others.rows}
     assert "endpoint error, voxels" not in rows
-    assert rows["Hausdorff distance 95 %, mm"][2] is None
-    assert rows["folded voxels, %"] == [0, 0, 25]
+    assert rows["Hausdorff distance 95 %, mm"][3] is None
+    assert rows["folded voxels, %"] == [0, 0, 0, 25, 0]
 
 
 def test_the_report_explains_this_run(job):
@@ -286,17 +300,17 @@ def test_the_explorer_opens_shmoareg_on_the_first_test_pair(job):
 
 
 @pytest.mark.parametrize(
-    ("data", "device", "shape", "pairs", "training", "sizes"),
+    ("data", "device", "shape", "pairs", "training", "sizes", "shipped"),
     [
-        ("abdomen", "cpu", (48, 48, 48), (32, 8), (160, "lncc", 0.0, 0.1), {}),
-        ("abdomen", "cuda", (96, 96, 96), (200, 20), (3000, "lncc", 0.0, 0.1), {"stem_stride": 1}),
-        ("hippocampus", "cpu", None, (2000, 12), (160, "mse", 1.0, 0.3), {}),
-        ("hippocampus", "mps", None, (2000, 40), (4000, "mse", 1.0, 0.3), {"stem_stride": 1}),
-        ("lung", "cpu", None, (32, 8), (160, "lncc", 0.0, 0.1), {}),
-        ("my/pairs.csv", "cuda", None, (200, 20), (3000, "lncc", 0.0, 0.1), {"stem_stride": 1}),
+        ("abdomen", "cpu", (48, 48, 48), (32, 8), (160, "lncc", 0.0, 0.1), {}, "abdomen"),
+        ("abdomen", "cuda", (96, 96, 96), (200, 20), (3000, "lncc", 0.0, 0.1), {"stem_stride": 1}, None),
+        ("hippocampus", "cpu", None, (2000, 12), (160, "mse", 1.0, 0.3), {}, "hippocampus"),
+        ("hippocampus", "mps", None, (2000, 40), (4000, "mse", 1.0, 0.3), {"stem_stride": 1}, None),
+        ("lung", "cpu", None, (32, 8), (160, "lncc", 0.0, 0.1), {}, None),
+        ("my/pairs.csv", "cuda", None, (200, 20), (3000, "lncc", 0.0, 0.1), {"stem_stride": 1}, None),
     ],
 )
-def test_the_plan_goes_by_data_and_device(data, device, shape, pairs, training, sizes, monkeypatch):
+def test_the_plan_goes_by_data_and_device(data, device, shape, pairs, training, sizes, shipped, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     plan = demo.plan_for(data, device)
@@ -306,6 +320,19 @@ def test_the_plan_goes_by_data_and_device(data, device, shape, pairs, training, 
     assert (t.device, t.learning_rate, t.seed) == (device, 1e-3, 0)
     assert plan.sizes_of("shmoareg") == sizes
     assert plan.sizes_of("voxelmorph") == {}
+    assert plan.shipped == shipped
+
+
+def test_the_shipped_network_is_a_column_where_its_file_is(tmp_path, monkeypatch):
+    enter(monkeypatch, Shift)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "moereg" / "files.py"))
+    plan, cpu = replace(PLAN, shipped="liver"), torch.device("cpu")
+    assert demo.shipped(plan, cpu) == demo.shipped(replace(plan, shipped=None), cpu) == {}
+    save_weights(tmp_path / "data" / "weights" / "liver.safetensors", Shift(ShiftSizes(voxels=TWICE)))
+    [(name, network)] = demo.shipped(plan, torch.device("meta")).items()
+    assert (name, network.sizes.voxels, network.offset.device.type) == ("shipped", TWICE, "meta")
+    assert demo.shipped(replace(plan, shipped=None), cpu) == {}
 
 
 def test_without_a_plan_the_one_for_data_and_device_is_taken(monkeypatch, tmp_path):

@@ -20,13 +20,16 @@ def text_table(methods: dict[str, dict], titles: dict[str, str] | None = None) -
         titles: of the columns, where they are not the methods' own names.
     """
     columns = [(titles or {}).get(name, name) for name in methods]
-    width = max(map(len, columns)) + 2
     rows = [("", columns)]
     measured = list(methods.values())
     for label in measured[0]["dice_per_label"]:
         rows.append((f"Dice {label}", [_number(values["dice_per_label"].get(label)) for values in measured]))
     rows += [(title, [_number(values[key], factor) for values in measured]) for title, key, factor in TABLE_ROWS]
-    return "\n".join(f"{title:30}" + "".join(f"{cell:>{width}}" for cell in cells) for title, cells in rows)
+    widths = [max(len(cells[column]) for _, cells in rows) + 2 for column in range(len(columns))]
+    return "\n".join(
+        f"{title:30}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        for title, cells in rows
+    )
 
 
 def _number(value: float | None, factor: float = 1) -> str:

@@ -13,7 +13,7 @@ def figures(offset):
 def test_rows_and_columns_by_hand():
     second = figures(1.0) | {"epe": None, "dice_per_label": {"spleen": 0.5}}
     lines = text_table({"a": figures(0.0), "b": second}, {"b": "Second one"}).splitlines()
-    assert lines[0] == " " * 30 + "           a" + "  Second one"
+    assert lines[0] == " " * 30 + "       a" + "  Second one"  # 40.000 is the widest cell of the first column
     assert {line[:30].strip(): line[30:].split() for line in lines[1:]} == {
         "Dice liver": ["0.750", "-"],
         "Dice spleen": ["0.850", "0.500"],
