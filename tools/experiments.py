@@ -185,7 +185,8 @@ def run_audit(data: str, scale: Scale) -> Outcome:
     training = replace(plan.training, steps=2) if scale.quick else plan.training
     protocol = Protocol(training, seeds=(0,), sizes=plan.sizes)
     model = ex.train_one(Task(data, train, test), protocol, 0)
-    return [(finding, protocol) for finding in ex.audit(model, test)]
+    findings = ex.audit(model, test, controls=ex.control_networks(model), single=not scale.quick)
+    return [(finding, protocol) for finding in findings]
 
 
 def demo_pairs(data: str, scale: Scale):

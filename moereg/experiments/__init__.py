@@ -1,13 +1,15 @@
 """Experiments: questions with controls and seeds, each answered by a `Finding` whose sentence is computed from rows."""
 
 from moereg.experiments.ablation import KINDS, VARIANTS, ablation
-from moereg.experiments.audit import audit, entropy_against_error, load, usage_by_organ
+from moereg.experiments.audit import audit, control_networks, load
 from moereg.experiments.axis import axis_test
 from moereg.experiments.contests import contest, contest_rows
 from moereg.experiments.degradation import quality_sweep
+from moereg.experiments.doubt import entropy_against_error
 from moereg.experiments.finding import Finding, effect_between
 from moereg.experiments.forces import force_against_truth
 from moereg.experiments.knockouts import knock_out
+from moereg.experiments.organs import usage_by_organ
 from moereg.experiments.protocol import Protocol, Task, train_one
 from moereg.experiments.recursion import RecursionProtocol, recursion_sweep
 from moereg.experiments.regions import RegionProtocol, true_labels
@@ -27,6 +29,7 @@ __all__ = [
     "axis_test",
     "contest",
     "contest_rows",
+    "control_networks",
     "effect_between",
     "entropy_against_error",
     "force_against_truth",

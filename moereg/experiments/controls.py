@@ -16,6 +16,11 @@ def without_expert(expert: int, gate: str) -> Change:
     return lambda routing: reroute(routing, gate, without=(expert,))
 
 
+def without_expert_of(expert: int, router: int, gate: str) -> Change:
+    """One router of a layer chooses among the other experts, the layer's other routers as before."""
+    return with_gates(router, lambda routing, r: reroute(routing, gate, without=(expert,)).gates[:, r])
+
+
 def with_gates(router: int, gates: Callable[[Routing, int], Tensor]) -> Change:
     """One router of a layer decides otherwise, the others as before."""
 

@@ -10,9 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from moereg.data.pairs import Pair, Pairs
-from moereg.experiments.audit import rank_correlation
 from moereg.experiments.finding import Finding
-from moereg.experiments.statistics import labels_on_grid
+from moereg.experiments.statistics import labels_on_grid, rank_correlation
 from moereg.fields import sample
 from moereg.filters import halve
 from moereg.models import DrivenStep

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from moereg.data.pairs import Pairs
-from moereg.experiments.audit import decoders, run
 from moereg.experiments.finding import Finding
+from moereg.experiments.running import decoders, run
 from moereg.experiments.statistics import agreement_table, best_match
 from moereg.metrics import UNDECIDED, paired_effect
 

@@ -70,13 +70,49 @@ def test_dice_changes_are_those_of_dice(finding):
 def test_the_sentence_says_who_costs_most_and_least(finding):
     uniform, random = TWICE, finding.rows[-1]["epe"]
     assert finding.sentence.startswith(
-        f"Without expert 3² the endpoint error changes by +{2 * (1 - ORGAN):.3f} [+1.719, +1.719], worse; "
-        "without 1² by +0.000 [+0.000, +0.000], not told apart; "
-        f"random gates cost most in direction x (+{random:.3f} ["
+        "What the network relies on, the most and least missed expert and the costliest gates: without expert 3² "
+        f"(endpoint error +{2 * (1 - ORGAN):.3f} [+1.719, +1.719], worse, Dice "
     )
+    assert " and without 1² (endpoint error +0.000 [+0.000, +0.000], not told apart, Dice +0.000 " in finding.sentence
+    assert f"; random gates in direction x (endpoint error +{random:.3f} [" in finding.sentence
+    assert f"; uniform gates in direction x (endpoint error +{uniform:.3f} [+0.281, +0.281], worse" in finding.sentence
+    assert "single experts" not in finding.sentence
+
+
+def test_single_experts_of_a_layer_a_direction_and_the_encoder(pairs):
+    """Only the fine layer makes the field, and nobody proposes anything along y."""
+    finding = knock_out(RoutesByOrgan(), pairs, single=True)
+    rows = {(row["layer"], row["router"], row["what"]): row for row in finding.rows if row["change"] == "expert"}
+    assert len(rows) == 3 + 2 * 2 * 3 + 2
+    for (layer, router, expert), row in rows.items():
+        costly = layer in ("decoder.0.shmoe", "all") and router in ("x", "all")
+        expected = {"1²": 0.0, "3²": 2 * (1 - ORGAN), "5²": TWICE}.get(expert, 0.0) if costly else 0.0
+        assert row["epe_change"] == pytest.approx(expected)
+    assert {key[2] for key in rows if key[0] == "encoder.0.moa"} == {"head 1", "head 2"}
     assert finding.sentence.endswith(
-        f"worse); uniform gates cost most in direction x (+{uniform:.3f} [+0.281, +0.281], worse)."
+        " Of 14 single experts, each of one layer and router, 2 are missed in endpoint error, 0 are better away and 12 "
+        "not told apart; by chance 0.3 would be missed. The most missed is 3² in decoder.0.shmoe, x (endpoint error "
+        f"+{2 * (1 - ORGAN):.3f} [+1.719, +1.719], worse, Dice " + finding.sentence.rsplit("worse, Dice ", 1)[1]
     )
+    figure = draw(finding)
+    assert len(figure.axes) == 3  # bars, matrix, colour bar
+
+
+def test_a_single_expert_of_one_direction_leaves_the_others_alone(pairs):
+    seen = {}
+
+    class Notes(RoutesByOrgan):
+        def forward(self, moving, fixed):
+            result = super().forward(moving, fixed)
+            gates = result.routing["decoder.0.shmoe"].gates[0, :, :, 20, 20]
+            seen.setdefault(tuple(map(tuple, gates.tolist())), None)
+            return result
+
+    knock_out(Notes(), pairs[:1], single=True)
+    body = (0.0, 1.0, 0.0)
+    one_direction = [gates for gates in seen if (gates[0] == body) != (gates[1] == body)]
+    assert ((0.0, 0.0, 1.0), body) in one_direction
+    assert (body, (0.0, 0.0, 1.0)) in one_direction
 
 
 def test_random_gates_are_drawn_by_the_seed(pairs, finding):
@@ -150,7 +186,8 @@ class Few(torch.nn.Module):
 def test_a_single_expert_cannot_be_left_out(pairs):
     finding = knock_out(Few("7²"), pairs[:2])
     assert [row["change"] for row in finding.rows] == ["complete", *["uniform gates", "random gates"] * 2]
-    assert finding.sentence.startswith("random gates cost most in direction")
+    assert "the costliest gates: random gates in direction" in finding.sentence
+    assert [row["layer"] for row in knock_out(Few("7²"), pairs[:2], single=True).rows] == ["all"] * 5
     assert [row["what"] for row in knock_out(Few("5²", "7²"), pairs[:2]).rows if row["change"] == "expert"] == [
         "5²", "7²",
     ]  # fmt: skip
@@ -169,22 +206,22 @@ def test_without_the_truth_dice_decides(pairs):
     missed = rows["expert", "5²"]["dice_change"]
     assert missed == pytest.approx(rows["expert", "5²"]["dice"] - complete)
     assert missed < -0.05
-    assert "Without expert 5² the Dice changes by -0." in finding.sentence
+    assert "without expert 5² (Dice -0." in finding.sentence
     helps = rows["expert", "3²"]["dice_change"]
-    assert f"; without 3² by {helps:+.3f} [{helps:+.3f}, {helps:+.3f}], better; " in finding.sentence
+    assert f" and without 3² (Dice {helps:+.3f} [{helps:+.3f}, {helps:+.3f}], better); " in finding.sentence
     assert helps > 0.05
-    assert "random gates cost most in direction x (-0." in finding.sentence
+    assert "random gates in direction x (Dice -0." in finding.sentence
+    assert "endpoint" not in finding.sentence
 
 
 def test_the_sentence_by_hand():
     """Two pairs: differences of 1 and 3 are 2 +- 12.706; of 2 and 2.2 they are 2.1 +- 12.706 * 0.1."""
 
-    def row(change, what, *values):
+    def row(change, what, *values, layer="all"):
         mean = sum(values) / 2
-        return {
-            "change": change, "what": what, "dice": 0.5, "epe": mean, "dice_change": 0.0, "epe_change": mean - 1.0,
-            "per_pair": {"epe": list(values), "dice": [0.5, 0.5]},
-        }  # fmt: skip
+        names = {"change": change, "what": what, "layer": layer, "router": "all"}
+        measured = {"dice": 0.5, "epe": mean, "dice_change": 0.0, "epe_change": mean - 1.0}
+        return names | measured | {"per_pair": {"epe": list(values), "dice": [0.5, 0.5]}}
 
     rows = [
         row("complete", "", 1.0, 1.0),
@@ -196,10 +233,20 @@ def test_the_sentence_by_hand():
         row("random gates", "y", 0.5, 0.5),
         row("random gates", "x", 1.0, 1.0),
     ]
-    assert knock_out_sentence(rows) == (
-        "Without expert b the endpoint error changes by +2.100 [+0.829, +3.371], worse; "
-        "without c by -1.000 [-1.000, -1.000], better; "
-        "random gates cost most in direction x (+0.000 [+0.000, +0.000], not told apart); "
-        "uniform gates cost most in direction y (+0.500 [+0.500, +0.500], worse)."
+    same = ", Dice +0.000 [+0.000, +0.000], not told apart)"
+    expected = (
+        "What the network relies on, the most and least missed expert and the costliest gates: "
+        f"without expert b (endpoint error +2.100 [+0.829, +3.371], worse{same} and "
+        f"without c (endpoint error -1.000 [-1.000, -1.000], better{same}; "
+        f"random gates in direction x (endpoint error +0.000 [+0.000, +0.000], not told apart{same}; "
+        f"uniform gates in direction y (endpoint error +0.500 [+0.500, +0.500], worse{same}."
     )
-    assert "Without expert a" in knock_out_sentence([r for r in rows if r["what"] != "b"])
+    assert knock_out_sentence(rows) == expected
+    assert "without expert a" in knock_out_sentence([r for r in rows if r["what"] != "b"])
+    singles = [row("expert", "b", *values, layer=layer) for layer, values in (
+        ("fine", (1.0, 1.0)), ("coarse", (1.5, 1.5)), ("middle", (0.5, 0.5)))]  # fmt: skip
+    assert knock_out_sentence([*rows, *singles]) == (
+        f"{expected} Of 3 single experts, each of one layer and router, 1 are missed in endpoint error, 1 are better "
+        "away and 1 not told apart; by chance 0.1 would be missed. The most missed is b in coarse, all (endpoint error "
+        f"+0.500 [+0.500, +0.500], worse{same}."
+    )

@@ -54,18 +54,24 @@ def usage(layer: str, router: str, own: float, other: float, *rows: tuple[float,
         organ: dict(zip(("1³", "3³"), row, strict=True))
         for organ, row in zip(("liver", "spleen", "aorta"), rows, strict=True)
     }
-    return {"layer": layer, "router": router, "bits_own": own, "bits_other": other, "usage": organs}
+    bits = {"own": own, "other": other, "oracle": 2 * own}
+    return {"network": "trained", "role": "decoder", "layer": layer, "router": router, "usage": organs} | bits
 
 
 def test_usage_has_organs_in_rows_and_experts_in_columns():
     rows = [
         usage("decoder.1.shmoe", "z", 0.5, 0.25, (0, 1), (0, 1), (0, 1)),  # a coarser layer is not shown
+        usage("a.0.moa", "token", 0.5, 0.25, (0, 1), (0, 1), (0, 1)) | {"role": "encoder"},
+        usage("decoder.0.shmoe", "z", 0.5, 0.25, (0, 1), (0, 1), (0, 1)) | {"network": "untrained"},
         usage("decoder.0.shmoe", "z", 0.125, 0.0625, (0.25, 0.75), (1.0, 0.0), (0.5, 0.5)),
         usage("decoder.0.shmoe", "y", 0.2, 0.1, (0.875, 0.125), (0.0, 1.0), (0.75, 0.25)),
     ]
     figure = draw_usage(rows)
     z, y, bar = figure.axes
-    assert titles_of(figure)[:2] == ["z: 0.125 bit\nother subject 0.062", "y: 0.200 bit\nother subject 0.100"]
+    assert titles_of(figure)[:2] == [
+        "z: 0.125 bit\nothers 0.062, oracle 0.250",
+        "y: 0.200 bit\nothers 0.100, oracle 0.400",
+    ]
     assert z.images[0].get_array().tolist() == [[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]]
     assert y.images[0].get_array().tolist() == [[0.875, 0.125], [0.0, 1.0], [0.75, 0.25]]
     assert z.images[0].get_clim() == y.images[0].get_clim() == (0, 1)
@@ -83,10 +89,13 @@ def test_usage_of_one_router():
 
 
 KNOCKED = [
-    {"change": "complete", "what": "", "dice_change": 0.0, "epe_change": 0.0},
-    {"change": "expert", "what": "1³", "dice_change": -0.25, "epe_change": 0.5},
-    {"change": "expert", "what": "3³", "dice_change": 0.125, "epe_change": -0.75},
-    {"change": "gates", "what": "uniform", "dice_change": -0.5, "epe_change": 2.0},
+    {"layer": "all", "router": "all"} | row
+    for row in (
+        {"change": "complete", "what": "", "dice_change": 0.0, "epe_change": 0.0},
+        {"change": "expert", "what": "1³", "dice_change": -0.25, "epe_change": 0.5},
+        {"change": "expert", "what": "3³", "dice_change": 0.125, "epe_change": -0.75},
+        {"change": "gates", "what": "uniform", "dice_change": -0.5, "epe_change": 2.0},
+    )
 ]
 
 
@@ -112,17 +121,46 @@ def test_a_knock_out_stands_at_the_expert_that_is_missing(epe, values, label):
     assert size_of(figure) == (6.4, 1.68)
 
 
-def test_correlations_keep_their_sign_and_their_spread():
-    rows = [
-        {"layer": "decoder.0.shmoe", "router": "z", "spearman": -0.5, "sd_over_pairs": 0.25},
-        {"layer": "decoder.0.shmoe", "router": "y", "spearman": 0.75, "sd_over_pairs": 0.125},
+def test_single_experts_stand_in_a_matrix_below():
+    singles = [
+        {"change": "expert", "what": what, "layer": layer, "router": "z", "dice_change": 0.0, "epe_change": change}
+        for layer, what, change in [
+            ("decoder.0", "1³", 0.5),
+            ("decoder.0", "3³", -0.25),
+            ("encoder.1", "head 0", 0.125),
+        ]
     ]
-    (axes,) = draw_correlation(rows).axes
-    assert named_bars(axes) == [("decoder.0.shmoe z", 0.0, -0.5), ("decoder.0.shmoe y", 0.0, 0.75)]
+    figure = draw_knock_out([row | {"epe": 1.0} for row in [*KNOCKED, *singles]])
+    bars, matrix, colours = figure.axes
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["without 1³", "without 3³", "gates uniform"]
+    values = matrix.images[0].get_array()
+    assert values[0].tolist() == [0.5, -0.25]
+    assert values[1, 0] == 0.125
+    assert values.mask[1].tolist() == [False, True]
+    assert matrix.images[0].get_clim() == (-0.5, 0.5)
+    assert ticks_of(matrix, "y") == [(0, "decoder.0 z"), (1, "encoder.1 z")]
+    written = {text.get_position(): text.get_text() for text in matrix.texts}
+    assert written == {(0, 0): "1³ +0.500", (1, 0): "3³ -0.250", (0, 1): "head 0 +0.125"}
+    assert colours.get_ylabel() == "change of endpoint error, voxels"
+
+
+def test_correlations_keep_their_sign_and_their_spread():
+    def row(router, partial, other, network="trained"):
+        values = [partial - 0.25, partial + 0.25] if router == "z" else [partial - 0.125, partial + 0.125]
+        found = {"network": network, "layer": "decoder.0", "router": router, "partial": partial, "other": other}
+        return found | {"per_pair": {"partial": values}}
+
+    rows = [row("z", -0.5, 0.1), row("y", 0.75, 0.2), row("z", 0.3, 0.0, "untrained"), row("y", 0.4, 0.0, "untrained")]
+    figure = draw_correlation(rows)
+    (axes,) = figure.axes
+    assert named_bars(axes) == [("decoder.0 z", 0.0, -0.5), ("decoder.0 y", 0.0, 0.75)]
     ends = [segment[:, 0].tolist() for segment in axes.collections[0].get_segments()]
     assert ends == [[-0.75, -0.25], [0.625, 0.875]]
     assert axes.yaxis_inverted()
-    assert axes.get_xlabel() == "rank correlation of entropy and error (line: sd over pairs)"
+    marks = {line.get_label(): list(line.get_xdata()) for line in axes.lines if not line.get_label().startswith("_")}
+    assert marks == {"another subject's entropy": [0.1, 0.2], "untrained network": [0.3, 0.4]}
+    assert [name for name, _ in key_of(figure)][-1] == "trained"
+    assert axes.get_xlabel() == "partial rank correlation of entropy and error, motion held fixed (line: sd over pairs)"
 
 
 def test_agreement_stands_beside_its_chance():
