@@ -6,7 +6,7 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks experiments book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks experiments weights book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bundle     build the views that pages and notebooks show, from js'
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
+	@echo 'make weights    train the networks of data/weights again (hours; goes on where it was broken off)'
 	@echo 'make bench      measure speed'
 	@echo 'make lint       ruff, order of imports, types, bundles in step with their sources; make format: let ruff rewrite'
 
@@ -60,6 +61,10 @@ bundle:
 experiments:
 	@tools/venv.sh $(ALL)
 	$(BIN)/python tools/experiments.py
+
+weights:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.weights
 
 notebooks:
 	@tools/venv.sh $(ALL)

@@ -98,16 +98,19 @@ sizes = {trained: sum(p.numel() for p in network.parameters()) for trained, netw
 assert sizes[1] == sizes[2], "recursion adds no parameters"
 
 # %%
-dice = {}
+dice, errors = {}, {}
 for trained, network in networks.items():
     methods = {str(k): partial(network, recursions=k) for k in (1, 2, 3, 4)}
     table = metrics.evaluate(methods, test, surfaces=False)
     dice[trained] = {int(k): row["dice"] for k, row in table.items()}
-before = metrics.evaluate({"before": classical.identity}, test, surfaces=False)["before"]["dice"]
-print(f"Dice before: {before:.3f}")
-print("recursions      " + "".join(f"{k:8}" for k in (1, 2, 3, 4)))
-for trained, row in dice.items():
-    print(f"trained with {trained}  " + "".join(f"{value:8.3f}" for value in row.values()))
+    errors[trained] = {int(k): row["epe"] for k, row in table.items()}
+untrained = {"before": classical.identity, "Demons": classical.METHODS["demons-symmetric"]}
+for name, row in metrics.evaluate(untrained, test, surfaces=False).items():
+    print(f"{name:16} Dice {row['dice']:.3f}, endpoint error {row['epe']:.2f} voxels, nothing trained")
+for title, measured in (("Dice", dice), ("endpoint error", errors)):
+    print(f"{title + ', recursions':26}" + "".join(f"{k:8}" for k in (1, 2, 3, 4)))
+    for trained, row in measured.items():
+        print(f"{f'  trained with {trained}':26}" + "".join(f"{value:8.3f}" for value in row.values()))
 assert dice[2][2] > dice[2][1], "two passes were trained together, so the second must add something"
 assert dice[2][4] - dice[2][1] > dice[1][4] - dice[1][1], "training with recursion makes further passes worth more"
 

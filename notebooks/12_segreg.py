@@ -33,7 +33,7 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
 
-from moereg import models, viz
+from moereg import classical, models, viz
 from moereg.course.budget import Budget
 from moereg.course.exercises import check
 from moereg.course.recorded import recorded
@@ -160,9 +160,8 @@ def near_and_far(network, pair):
     return [endpoint_error(field, pair.displacement, pair.region & where) for where in (near, ~near)]
 
 
-errors = {
-    name: torch.tensor([near_and_far(n, p) for p in test]).mean(0) for name, n in (("plain", plain), ("regions", model))
-}
+methods = {"Demons": classical.METHODS["demons-symmetric"], "plain": plain, "regions": model}  # Demons: not trained
+errors = {name: torch.tensor([near_and_far(n, pair) for pair in test]).mean(0) for name, n in methods.items()}
 for name, (near, far) in errors.items():
     print(f"{name:8} near the interface {near:.2f} voxels, elsewhere {far:.2f}")
 assert errors["regions"][0] < errors["plain"][0], "near the interface, a field that may jump must be closer"
@@ -240,12 +239,13 @@ torch.manual_seed(0)
 segmenter = models.Segmenter(known, dims=2)
 fit_segmenter(segmenter, train, steps=budget.pick(smoke=120, full=2000))
 automatic = SegReg(model.sizes, backbone=model.backbone, segmenter=segmenter).eval()
-methods = {"backbone alone": plain, "true labels": model, "own segmentation": automatic}
+demons = classical.METHODS["demons-symmetric"]
+methods = {"Demons": demons, "backbone alone": plain, "true labels": model, "own segmentation": automatic}
 table = {name: [measure(network, p) for p in test] for name, network in methods.items()}
 print(f"{'':18}{'Dice':>7}{'error':>8}{'quality of the labels':>24}")
 for name, rows in table.items():
     dice, epe, quality = (sum(r[key] for r in rows) / len(rows) for key in ("dice", "epe", "quality"))
-    print(f"{name:18}{dice:7.3f}{epe:8.2f}{quality if name != 'backbone alone' else float('nan'):24.3f}")
+    print(f"{name:18}{dice:7.3f}{epe:8.2f}" + (f"{quality:24.3f}" if name in ("true labels", "own segmentation") else ""))
 
 # %% [markdown]
 # Dice is over all labels of the chest, and two regions know little about most of them. What regions add where every

@@ -59,12 +59,14 @@ def true_labels(task: Task, protocol: RegionProtocol, *, on_rows: OnRows = nothi
 
 
 @torch.no_grad()
-def measure(model: nn.Module, pair: Pair, *, labels: tuple[Tensor, Tensor] | None = None) -> dict[str, float]:
+def measure(
+    model: Callable[..., Registration], pair: Pair, *, labels: tuple[Tensor, Tensor] | None = None
+) -> dict[str, float]:
     """One pair: Dice of the *true* labels, endpoint error, folds at the seams of the true labels and elsewhere, and the
     quality (Dice against the truth) of the label maps that were used.
 
     Args:
-        model: any; SegReg without a segmenter gets `labels`, or the pair's own.
+        model: any method; SegReg without a segmenter gets `labels`, or the pair's own.
         labels: label maps `(1, *S)` of moving and fixed image to register with, instead of the true ones.
     """
     truth = pair.require("moving_labels"), pair.require("fixed_labels")

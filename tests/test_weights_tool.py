@@ -1,0 +1,114 @@
+"""`tools/weights.py`: every network in miniature, the card beside the file, and float16 only where it costs nothing."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from moereg.data import datasets
+from moereg.models import MODELS, load_model
+from moereg.models.storage import read_tensors
+from tests.oracle_models import Shift, ShiftSizes, box_pair, enter
+from tools import weights as tool
+
+pytestmark = pytest.mark.plain_errors  # sets that read a pair when it is asked for are no sequences
+
+
+def test_in_miniature(tmp_path, capsys):
+    tool.main(["abdomen-flat", "--quick", "--out", str(tmp_path)])
+    card = json.loads((tmp_path / "abdomen-flat.json").read_text())
+    model = load_model(tmp_path / "abdomen-flat.safetensors")
+    recipe = tool.RECIPES["abdomen-flat"]
+    assert (card["model"], card["title"], card["data"]) == ("shmoareg", recipe.title, "abdomen")
+    assert card["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert card["sizes"]["widths"] == list(model.sizes.widths)
+    assert card["training"]["steps"] == recipe.training.steps  # as the recipe has it
+    assert list(card["methods"]) == ["identity", "demons-symmetric", "abdomen-flat"]
+    for values in card["methods"].values():
+        assert len(values["pairs"]) == 2
+        assert values["dice"] == pytest.approx(sum(pair["dice_mean"] for pair in values["pairs"]) / 2)
+        assert sorted(values["pairs"][0]) == ["dice_mean", "epe", "fold_fraction", "pair"]
+    assert card["made"]["seconds"] > 0
+    assert card["made"]["precision"] in ("float16", "float32")
+    assert card["made"]["torch"] == card["measured"]["torch"] == torch.__version__
+    printed = capsys.readouterr().out
+    assert f"abdomen-flat: abdomen-flat: dice {card['methods']['abdomen-flat']['dice']:.4f}, epe " in printed
+    # The same card without another training: when it was made stays, what is measured is the same.
+    tool.main(["abdomen-flat", "--quick", "--measure", "--out", str(tmp_path)])
+    again = json.loads((tmp_path / "abdomen-flat.json").read_text())
+    assert again["made"] == card["made"]
+    assert again["methods"]["abdomen-flat"]["dice"] == card["methods"]["abdomen-flat"]["dice"]
+
+
+def test_a_training_that_was_broken_off_goes_on(tmp_path, monkeypatch):
+    recipe, seen = tool.RECIPES["abdomen-flat"], []
+    real = tool.fit
+
+    def fit(model, pairs, config, **options):
+        seen.append((config.steps, len(pairs), options["out"], options["resume"]))
+        return real(model, pairs, config, progress=False, **options)
+
+    monkeypatch.setattr(tool, "fit", fit)
+    first, seconds = tool.train(recipe, tmp_path / "flat", quick=True)
+    again, same = tool.train(recipe, tmp_path / "flat", quick=True)
+    assert seen == [(2, 2, tmp_path / "flat", True)] * 2
+    assert same == seconds
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("off", "precision"), [(0.0, "float16"), (2**-13, "float32")])
+def test_half_of_the_bits_where_that_costs_nothing(off, precision, tmp_path, monkeypatch):
+    """A model that moves by 0.5 voxels and a little: float16 loses the little, and the nearest voxel is another one."""
+    enter(monkeypatch, Shift)
+    model = Shift(ShiftSizes(dims=2))
+    with torch.no_grad():
+        model.offset += torch.tensor([0.5 + off, 0.0])
+    pairs = [box_pair((12, 10), (4, 3), (4, 4), (1, 0))]
+    assert tool.ship(model, tmp_path / "w.safetensors", pairs) == precision
+    stored, _ = read_tensors(tmp_path / "w.safetensors")
+    assert stored["offset"].dtype == {"float16": torch.float16, "float32": torch.float32}[precision]
+
+
+def test_every_recipe_is_of_a_model_and_a_data_set_there_is():
+    for name, recipe in tool.RECIPES.items():
+        assert recipe.model in MODELS
+        assert recipe.data in datasets.names()
+        assert name == name.lower()
+        assert recipe.beside[0] == "identity"
+    assert {"hippocampus", "hippocampus-images", "abdomen", "abdomen-flat"} <= set(tool.RECIPES)
+
+
+def test_pairs_are_those_of_the_split_at_the_recipes_size(monkeypatch):
+    asked = []
+    monkeypatch.setattr(datasets, "load", lambda data, split, **options: asked.append((data, split, options)))
+    recipe = replace(tool.RECIPES["abdomen"], train_pairs=7)
+    for split in ("train", "test"):
+        recipe.pairs(split)
+        recipe.pairs(split, quick=True)
+    tool.RECIPES["hippocampus"].pairs("train")
+    assert asked == [
+        ("abdomen", "train", {"shape": (48, 48, 48), "count": 7}),
+        ("abdomen", "train", {"shape": (16, 16, 16), "count": 2}),
+        ("abdomen", "test", {"shape": (48, 48, 48)}),
+        ("abdomen", "test", {"shape": (16, 16, 16), "count": 2}),
+        ("hippocampus", "train", {"shape": None, "count": None}),
+    ]
+
+
+def test_miniatures_never_replace_what_was_trained(capsys):
+    with pytest.raises(SystemExit):
+        tool.main(["abdomen", "--quick"])
+    assert "--quick needs --out" in capsys.readouterr().err
+
+
+@pytest.mark.data
+def test_on_real_scans_in_miniature(tmp_path):
+    try:
+        datasets.load("hippocampus", "test", count=1)
+    except FileNotFoundError as missing:
+        pytest.skip(f"real scans are not here: {missing}")
+    tool.main(["hippocampus-images", "--quick", "--out", str(tmp_path)])
+    card = json.loads((tmp_path / "hippocampus-images.json").read_text())
+    assert card["methods"]["hippocampus-images"]["epe"] is None
+    assert set(card["methods"]["identity"]["dice_per_label"]) == {"anterior", "posterior"}
