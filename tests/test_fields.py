@@ -167,6 +167,41 @@ def test_slabs_are_the_same_numbers(padding, generator):
         torch.testing.assert_close(one, two)
 
 
+@pytest.mark.parametrize(
+    ("threads", "batch", "rows", "called_with"),
+    [(2, 1, 8, 2), (1, 1, 8, 1), (2, 2, 8, 2), (3, 1, 8, 1), (3, 1, 9, 3), (4, 2, 8, 2)],
+)
+def test_one_volume_is_cut_into_as_many_slabs_as_there_are_threads(threads, batch, rows, called_with, monkeypatch):
+    """A batch is not cut, nor a volume whose points do not divide."""
+    asked, real = [], fields.F.grid_sample
+
+    def grid_sample(image, grid, *options, **named):
+        asked.append(len(grid))
+        return real(image, grid, *options, **named)
+
+    monkeypatch.setattr(fields.F, "grid_sample", grid_sample)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    fields.sample(torch.zeros(batch, 1, rows, 1), torch.zeros(batch, 2, rows, 1))
+    assert asked == [called_with]
+    if called_with == threads > 1 == batch:  # a compiler would rather see one call
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        fields.sample(torch.zeros(batch, 1, rows, 1), torch.zeros(batch, 2, rows, 1))
+        assert asked[1:] == [batch]
+
+
+def test_fields_stay_on_their_device_and_in_their_precision():
+    """ "meta" is a device without numbers, but a device."""
+    assert fields.identity_grid((3, 4), device="meta").device.type == "meta"
+    image, field = (torch.zeros(1, channels, 4, 5, device="meta") for channels in (1, 2))
+    assert fields.sample(image, field).device.type == "meta"
+    # Position 1500.3 in float32 would be off by 1e-4.
+    ramp = torch.arange(2001, dtype=torch.float64).view(1, 1, 2001, 1)
+    field = torch.zeros(1, 2, 2001, 1, dtype=torch.float64)
+    field[:, 0] = 0.3
+    read = fields.sample(ramp, field)[0, 0, :2000, 0]
+    torch.testing.assert_close(read, torch.arange(2000, dtype=torch.float64) + 0.3, atol=1e-9, rtol=0)
+
+
 def test_warp_gradients_against_finite_differences(generator):
     image = torch.rand(1, 1, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
     displacement = (torch.rand(1, 2, 4, 5, generator=generator, dtype=torch.float64) * 0.8 + 0.1).requires_grad_()
@@ -326,6 +361,19 @@ class TestBadInput:
     def test_names_of_modes(self):
         with pytest.raises(ValueError, match="mode must be one of 'linear', 'nearest', got 'cubic'"):
             fields.warp(torch.zeros(1, 1, 4, 4), torch.zeros(1, 2, 4, 4), mode="cubic")
+
+    def test_every_field_is_checked_under_its_own_name(self):
+        bad, good = torch.full((1, 2, 4, 4), float("nan")), torch.zeros(1, 2, 4, 4)
+        for call, name in (
+            (lambda: fields.compose(bad, good), "first"),
+            (lambda: fields.compose(good, bad), "second"),
+            (lambda: fields.exponentiate(bad), "velocity"),
+            (lambda: fields.invert(bad), "displacement"),
+        ):
+            with pytest.raises(ValueError, match=f"^{name} must hold finite"):
+                call()
+        with pytest.raises(ValueError, match="^padding must be one of 'border', 'zeros', got 'wrap'"):
+            fields.warp(good, good, padding="wrap")
 
     def test_steps(self):
         with pytest.raises(ValueError, match="steps must be a positive integer, got 0"):

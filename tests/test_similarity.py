@@ -153,6 +153,15 @@ def test_mse_by_hand():
     torch.testing.assert_close(similarity.mse(first, torch.zeros_like(first)), torch.tensor(14 / 4))
 
 
+def test_an_item_of_a_batch_does_not_lose_digits_to_another(generator):
+    """Each image is taken about its own mean: one with an offset of 10^5 leaves its neighbour as it is."""
+    one, other = torch.rand(2, 1, 1, 16, 16, generator=generator)
+    alone = similarity.lncc(one, other, 5)
+    both = similarity.lncc(torch.cat([one, one + 1e5]), torch.cat([other, one + 1e5]), 5)
+    near = similarity.lncc((one + 1e5) - 1e5, (one + 1e5) - 1e5, 5)
+    assert float(both) == pytest.approx(float(alone + near) / 2, abs=2e-3)
+
+
 @pytest.mark.plain_errors
 @pytest.mark.parametrize("loss", [similarity.mse, similarity.lncc])
 class TestBadInput:
@@ -173,5 +182,8 @@ def test_window_must_have_a_middle():
     image = torch.zeros(1, 1, 8, 8)
     with pytest.raises(ValueError, match="window must be odd, so that it has a middle voxel, got 4"):
         similarity.lncc(image, image, 4)
+    for wrong in (2.5, 0):
+        with pytest.raises(ValueError, match=f"^window must be a positive integer, got {wrong}"):
+            similarity.lncc(image, image, wrong)
     with pytest.raises(ValueError, match="border must be one of 'count', 'zeros', got 'reflect'"):
         similarity.lncc(image, image, border="reflect")

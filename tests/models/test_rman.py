@@ -355,3 +355,24 @@ def test_the_voxel_that_looks_is_that_of_its_token(generator):
 def test_every_size_is_positive(name):
     with pytest.raises(ValueError, match=f"{name} must be a positive integer, got 0"):
         tiny(**{name: 0})
+
+
+@pytest.mark.parametrize("attention", ["mutual", "self"])
+def test_three_pairs_at_once_are_three_single_ones(attention, generator):
+    network = tiny(attention=attention).eval()
+    moving, fixed = images(16, 16, generator=generator, batch=3)
+    together = network(moving, fixed).displacement
+    alone = torch.cat([network(moving[i : i + 1], fixed[i : i + 1]).displacement for i in range(3)])
+    torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
+
+
+def test_in_double_precision_and_without_numbers_that_normalisation_takes_away(generator):
+    network = tiny().double()
+    moving, fixed = (image.double() for image in images(16, 16, generator=generator))
+    assert network(moving, fixed).displacement.dtype == torch.float64
+    blocks = [module for module in network.modules() if isinstance(module, ResBlock)]
+    assert blocks
+    for block in blocks:
+        convolutions = [layer for layer in block.body if isinstance(layer, torch.nn.Conv2d)]
+        assert len(convolutions) == 3
+        assert all(layer.bias is None for layer in convolutions)

@@ -326,6 +326,7 @@ class TestBadInput:
         [
             ({"dims": 4}, "dims must be 2 or 3"),
             ({"softness": -1.0}, "softness must be zero or more voxels"),
+            ({"softness": float("inf")}, "softness must be zero or more voxels"),
             ({"groups": ((1,), ())}, "groups must each hold labels"),
             ({"groups": ((1, 2), (2,))}, "groups must each hold labels, each label in one group"),
             ({"backbone": "vit"}, "name must be one of"),

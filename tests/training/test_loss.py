@@ -238,3 +238,20 @@ def test_a_batch_lies_on_the_device_named():
     assert {tensor.device.type for tensor in vars(batch).values()} == {"meta"}
     unlabelled = replace(box_pair((12, 9), (2, 2), (4, 5), (1, 1)), moving_labels=None)
     assert collate([unlabelled], "meta").fixed.device.type == "meta"
+
+
+def test_a_voxel_of_which_half_is_left_is_less_than_two_voxels():
+    """Fixed: one voxel. Warped: half of one, which no other voxel sees: 2 * 0.5 / 1.5."""
+    labels = torch.zeros(1, 1, 5, 5, dtype=torch.int64)
+    labels[..., 2, 2] = 1
+    field = torch.full((1, 2, 5, 5), 9.0)
+    field[..., 2, 2] = torch.tensor([0.5, 0.0])
+    torch.testing.assert_close(soft_dice_loss(labels, labels, field), torch.tensor(1 - 1 / 1.5))
+
+
+def test_overlap_of_a_single_label_in_a_single_direction():
+    labels = torch.zeros(1, 1, 4, 4, dtype=torch.int64)
+    labels[..., :2, :] = 1
+    image = labels.float()
+    batch = Batch(image, image, labels, labels)
+    assert batch_dice(Registration(torch.zeros(1, 2, 4, 4), image), batch) == 1

@@ -60,6 +60,8 @@ def test_the_learning_rate_by_hand():
         expected = 2.0 * 0.5 * (1 + math.cos(math.pi * (step - 5) / 95))
         assert learning_rate(step, config) == pytest.approx(expected)
     assert learning_rate(100, config) == pytest.approx(0)
+    # Whole steps: a twentieth of 50 is two and a half.
+    assert [learning_rate(step, replace(config, steps=50)) for step in (0, 1, 2)] == pytest.approx([1.0, 2.0, 2.0])
     # Few steps still warm up for one; a single one is at the peak.
     assert [learning_rate(step, replace(config, steps=5)) for step in (0, 1, 3)] == pytest.approx([2.0, 2.0, 1.0])
     assert learning_rate(0, replace(config, steps=1)) == 2.0
