@@ -35,6 +35,8 @@ def test_any_size_passes(shape, stem_stride, generator):
     assert [step.shape for step in registration.steps] == [registration.displacement.shape] * 6
     assert [step.level for step in registration.driven] == [2, 2, 1, 1, 0, 0]
     assert torch.equal(registration.steps[-1], registration.displacement)
+    finest = [-(-size // stem_stride) for size in shape]
+    assert registration.driven[-1].force.shape[2:] == torch.Size(finest)
     torch.testing.assert_close(registration.warped, fields.warp(moving, registration.displacement), atol=1e-5, rtol=0)
 
 
@@ -235,3 +237,15 @@ class TestBadInput:
     def test_images(self, moving, fixed, sentence):
         with pytest.raises(ValueError, match=sentence):
             tiny()(moving, fixed)
+
+
+def test_sizes_reach_the_layers():
+    model = tiny(heads=3, head_dim=5, window=7, attention_levels=(0, 2), compared=4)
+    stream = model.difference
+    assert sorted(stream.attention) == ["0", "2"]
+    for block in stream.attention.values():
+        assert [norm.num_groups for norm in block.norms] == [1, 1]
+        assert block.window == block.cross.window == 7
+        for attention in (block.cross.attention, block.own):
+            assert (attention.query.shape[0], attention.query.shape[2]) == (3, 5)
+    assert [(layer.out_channels, layer.bias) for layer in stream.compare] == [(4, None)] * 3

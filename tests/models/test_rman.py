@@ -376,3 +376,9 @@ def test_in_double_precision_and_without_numbers_that_normalisation_takes_away(g
         convolutions = [layer for layer in block.body if isinstance(layer, torch.nn.Conv2d)]
         assert len(convolutions) == 3
         assert all(layer.bias is None for layer in convolutions)
+
+
+def test_the_flow_keeps_its_grid():
+    flow = tiny().flow
+    assert flow.kernel_size == (3, 3)
+    assert flow.padding == (1, 1)

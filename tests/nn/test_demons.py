@@ -217,11 +217,20 @@ def test_single_precision_also_under_autocast(generator):
         (torch.zeros(1, 2, 5, 5), torch.zeros(1, 2, 5, 6), "moving and fixed must have the same shape"),
         (torch.zeros(1, 2, 5, 5, 5), torch.zeros(1, 2, 5, 5, 5), "fixed must have 2 spatial axes"),
         (torch.zeros(2, 5, 5), torch.zeros(2, 5, 5), "fixed must have shape"),
+        (torch.zeros(1, 2, 5, 5), torch.zeros(2, 5, 5), "moving must have shape"),
     ],
 )
 def test_bad_features_get_one_sentence(fixed, moving, sentence):
     with pytest.raises(ValueError, match=sentence):
         NeuralDemonsLayer(2)(fixed, moving)
+
+
+def test_a_layer_within_a_network_does_not_look_for_numbers_that_are_not_finite(generator):
+    """The network's own images were looked through; another look at every layer would cost a pass over memory."""
+    fixed, moving = features((6, 7), 2, generator, dtype=torch.float32)
+    moving[0, 0, 3, 3] = float("nan")
+    assert not NeuralDemonsLayer(2)(fixed, moving).force.isfinite().all()
+    assert not NeuralDemonsLayer(2)(moving, fixed).force.isfinite().all()
 
 
 @pytest.mark.parametrize(

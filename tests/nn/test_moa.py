@@ -224,3 +224,11 @@ def test_keys_and_values_come_from_the_context(compute, generator):
         head = scores.softmax(-1) @ (others @ layer.value) @ layer.output[i]
         expected = expected + routing.gates[:, 0, i].flatten(1)[..., None] * head
     torch.testing.assert_close(mixed, expected.mT.view_as(mixed))
+
+
+@pytest.mark.parametrize("compute", ["dense", "sparse"])
+def test_a_layer_in_half_precision_returns_half_precision(compute, generator):
+    layer = layer_of(generator, compute=compute).bfloat16()
+    mixed, routing = layer(features_of((8, 7), generator).detach().bfloat16())
+    assert mixed.dtype == torch.bfloat16
+    assert routing.gates.dtype == torch.float32

@@ -245,3 +245,17 @@ def test_close_logits_of_half_precision_are_told_apart_in_their_gates(dtype):
     assert indices.flatten().tolist() == [1, 0]
     assert float(gates.flatten()[1]) == pytest.approx(1 / (1 + math.exp(-(2**-7))), abs=1e-6)
     assert choose(logits.double(), 2, "renormalised")[0].dtype == torch.float64
+
+
+def test_contributions_are_in_the_precision_of_the_proposals():
+    routing = routing_of(torch.zeros(1, 1, 2, 3, 3), k=1).with_proposals(torch.ones(1, 1, 2, 3, 3).half())
+    assert routing.contributions.dtype == torch.float16
+
+
+def test_noise_has_the_precision_of_the_logits(generator):
+    router = Router(5, NAMES, k=2, noise=True).double()
+    features = torch.randn(1, 5, 3, 4, generator=generator, dtype=torch.float64)
+    drawn = router(features, torch.Generator().manual_seed(1)).logits - router.eval()(features).logits
+    normal = torch.randn(drawn.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    # W_n is zero: softplus(0) + 0.01
+    torch.testing.assert_close(drawn, normal * (math.log(2) + 0.01))

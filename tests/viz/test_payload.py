@@ -1,5 +1,6 @@
 """What is packed is what the network returned, within the precision that is promised."""
 
+import base64
 import json
 
 import numpy as np
@@ -37,6 +38,26 @@ def test_a_constant_map_is_packed():
     pack = Packer()
     entry = pack.add(np.full((4, 5), 2.5), precision=0.01)
     assert np.allclose(unpack({"data": pack.close()}, entry), 2.5)
+
+
+def test_a_byte_a_value_where_that_is_enough_and_no_time_of_day(monkeypatch):
+    import gzip
+
+    for top, size in ((255, 400), (256, 800)):
+        pack = Packer()
+        pack.add(np.linspace(0, top, 400).round(), precision=1)
+        assert pack.add(np.zeros(3), precision=1)["offset"] == size
+    monkeypatch.setattr(gzip.time, "time", lambda: 1e9)
+    assert base64.b64decode(pack.close())[4:8] == bytes(4)  # gzip's field for the time
+
+
+def test_the_axes_along_which_values_change_least_are_chosen():
+    """A ramp along both axes, and noise, which differences only make worse."""
+    rows, columns = np.mgrid[0:40, 0:60]
+    noise = np.random.default_rng(0).integers(0, 60, (40, 60))
+    pack = Packer()
+    for values, axes in ((7 * rows + 3 * columns, 2), (noise, 0)):
+        assert pack.add(values.astype(float), precision=1)["axes"] == axes
 
 
 def test_json_takes_it_and_bytes_are_the_same_each_time(model3, pair3, payload3):
