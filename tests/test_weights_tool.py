@@ -50,11 +50,34 @@ def test_a_training_that_was_broken_off_goes_on(tmp_path, monkeypatch):
         return real(model, pairs, config, progress=False, **options)
 
     monkeypatch.setattr(tool, "fit", fit)
-    first, seconds = tool.train(recipe, tmp_path / "flat", quick=True)
-    again, same = tool.train(recipe, tmp_path / "flat", quick=True)
+    first, seconds, curve = tool.train(recipe, tmp_path / "flat", quick=True)
+    again, same, kept = tool.train(recipe, tmp_path / "flat", quick=True)
     assert seen == [(2, 2, tmp_path / "flat", True)] * 2
     assert same == seconds
+    assert [point["step"] for point in curve] == [1, 2]
+    assert kept == curve
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_a_training_is_watched_on_pairs_of_its_own(tmp_path, monkeypatch):
+    """Twenty looks; a step that is done again after an interruption replaces what was measured before it."""
+    enter(monkeypatch, Shift)
+    model = Shift(ShiftSizes(dims=2)).train()
+    pair = box_pair((12, 10), (4, 3), (4, 4), (2, 0))
+    curve = tool.Curve([pair], 60, tmp_path / "curve.json")
+    for step in range(1, 13):
+        with torch.no_grad():
+            model.offset[0] = step / 6
+        curve(step, model)
+    assert [point["step"] for point in curve.points] == [3, 6, 9, 12]
+    assert [point["epe"] for point in curve.points] == pytest.approx([1.5, 1.0, 0.5, 0.0])
+    assert curve.points[-1]["dice"] == 1
+    assert model.training
+    again = tool.Curve([pair], 60, tmp_path / "curve.json")
+    assert again.points == curve.points
+    again(9, model)
+    assert [(point["step"], point["epe"]) for point in again.points] == [(3, 1.5), (6, 1.0), (9, 0.0)]
+    assert json.loads((tmp_path / "curve.json").read_text())["points"] == again.points
 
 
 @pytest.mark.parametrize(("off", "precision"), [(0.0, "float16"), (2**-13, "float32")])

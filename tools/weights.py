@@ -29,6 +29,7 @@ from moereg.training import TrainingConfig, best_device, fit, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 HALF_COSTS_AT_MOST = 0.001  # of mean Dice
+LOOKS, WATCHED = 20, 8  # how often a training is measured, on how many pairs of the validation split
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,35 @@ RECIPES: dict[str, Recipe] = {
 }  # fmt: skip
 
 
-def train(recipe: Recipe, work: Path, *, quick: bool = False) -> tuple[nn.Module, float]:
-    """The trained network on the CPU and the seconds it took, over all runs of a training that was broken off."""
+class Curve:
+    """How a training gets on: measured on pairs of the validation split at `LOOKS` steps, kept on disk beside it."""
+
+    def __init__(self, pairs: Pairs, steps: int, path: Path):
+        self.pairs, self.path, self.every = pairs, path, max(1, steps // LOOKS)
+        self.points: list[dict] = json.loads(path.read_text(encoding="utf-8"))["points"] if path.exists() else []
+
+    def __call__(self, step: int, model: nn.Module) -> None:
+        """Measure after this step, if it is one of those; a step that is done again is measured again."""
+        if step % self.every:
+            return
+        place = next(model.parameters()).device
+        measured = evaluate({"": model.eval()}, self.pairs, device=place, surfaces=False)[""]
+        model.train()
+        before = [point for point in self.points if point["step"] < step]
+        self.points = [*before, {"step": step} | {key: measured[key] for key in ("dice", "epe", "fold_fraction")}]
+        write_json_whole(self.path, {"points": self.points})
+
+
+def train(recipe: Recipe, work: Path, *, quick: bool = False) -> tuple[nn.Module, float, list[dict]]:
+    """The trained network on the CPU, the seconds it took over all runs, and how it got on on the validation split."""
     config = replace(recipe.training, steps=2) if quick else recipe.training
-    pairs = recipe.pairs("train", quick=quick)
+    pairs, watched = (recipe.pairs(split, quick=quick) for split in ("train", "val"))
     torch.manual_seed(config.seed)
     model = build_for(recipe.model, pairs, **recipe.sizes)
     prepare(model, pairs, config, progress=True)
-    history = fit(model, pairs, config, out=work, resume=True, title=work.name)
-    return model.cpu(), history.seconds
+    curve = Curve([watched[i] for i in range(min(WATCHED, len(watched)))], config.steps, work / "curve.json")
+    history = fit(model, pairs, config, out=work, resume=True, title=work.name, on_step=curve)
+    return model.cpu(), history.seconds, curve.points
 
 
 def ship(model: nn.Module, path: Path, pairs: Pairs) -> str:
@@ -150,8 +171,8 @@ def make(name: str, recipe: Recipe, *, out: Path, work: Path, quick: bool, measu
         made = json.loads(record.read_text(encoding="utf-8"))["made"]
     else:
         began = time.strftime("%Y-%m-%d")
-        model, seconds = train(recipe, work / name, quick=quick)
-        made = {"date": began, "seconds": round(seconds, 1), "code": revision()}
+        model, seconds, curve = train(recipe, work / name, quick=quick)
+        made = {"date": began, "seconds": round(seconds, 1), "code": revision(), "validation": curve}
         made |= machine(best_device(recipe.training.device)) | {"precision": ship(model, path, test)}
     result = card(name, recipe, load_model(path), test, made=made)
     write_json_whole(record, result)
