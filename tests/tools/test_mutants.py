@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools.mutants import running
-from tools.mutants.covered import Record, moved_lines
+from tools.mutants.covered import Record, digest_of_test, moved_lines
 from tools.mutants.sources import mutants
 
 ROOT = Path(__file__).parents[2]
@@ -213,3 +213,24 @@ def test_tests_that_killed_last_are_asked_first():
     fates = [trial.fate(tests, mutated, lambda tests: ("survived", "")) for tests in faced]
     assert fates == [("killed", "c"), ("killed", "b"), ("survived", ""), ("killed", "b")]
     assert ["".join(tests) for tests in asked] == ["abcd", "cabd", "bcad", "bad"]
+
+
+def test_a_kill_rests_on_its_test_and_on_what_all_tests_share(tmp_path):
+    path = tmp_path / "test_it.py"
+    base = "LIMIT = 3\n\n\ndef helper():\n    return LIMIT\n"
+    one = "\n\n@mark\ndef test_one(a):\n    assert helper() == a\n"
+    group = "\n\nclass TestGroup:\n    def test_a(self):\n        assert 1\n"
+
+    def digest(text, test):
+        path.write_text(text)
+        digest_of_test.cache_clear()
+        return digest_of_test(path, f"tests/test_it.py::{test}")
+
+    known = digest(base + one, "test_one[3]")
+    assert digest(base + "\n\ndef test_other():\n    assert 0\n" + one + group, "test_one[4]") == known
+    assert digest(base + one.replace("== a", "<= a"), "test_one[3]") != known
+    assert digest(base + one.replace("@mark", "@other"), "test_one[3]") != known
+    assert digest(base.replace("3", "4") + one, "test_one[3]") != known
+    grouped = digest(base + one + group, "TestGroup::test_a")
+    assert digest(base + group, "TestGroup::test_a") == grouped
+    assert digest(base + group.replace("assert 1", "assert 2"), "TestGroup::test_a") != grouped

@@ -171,7 +171,7 @@ def judge(
     open_ = []
     for mutant in chosen:
         known = None if options.fresh else results.known.get(mutant.key)
-        if known and tests[mutant.key] and known["evidence"] == evidence(record, known, tests[mutant.key]):
+        if known and tests[mutant.key] and known["evidence"] == evidence(project, record, known, tests[mutant.key]):
             fates[mutant.key] = (known["status"], known["test"])
         elif tests[mutant.key]:
             open_.append(mutant)
@@ -180,16 +180,16 @@ def judge(
     ran = run_all(project, open_, tests, record, options.jobs, notes)
     for done, (key, status, test) in enumerate(ran, 1):
         fates[key] = (status, test)
-        results.keep(key, status, test, evidence(record, {"status": status, "test": test}, tests[key]))
+        results.keep(key, status, test, evidence(project, record, {"status": status, "test": test}, tests[key]))
         if done % 100 == 0:
             print(f"  {done} of {len(open_)}", flush=True)
     return [Verdict(mutant, *fates[mutant.key]) for mutant in chosen]
 
 
-def evidence(record: Record, known: dict, tests: list[str]) -> str:
-    """A kill rests on the file of the test that failed, a survivor on all the tests it faced."""
+def evidence(project: Project, record: Record, known: dict, tests: list[str]) -> str:
+    """A kill rests on the test that failed, a survivor on the files of all the tests it faced."""
     if known["status"] in report.DEAD and known["test"] in record.tests:
-        return record.files[record.tests[known["test"]]["file"]]
+        return covered.digest_of_test(project.root / record.tests[known["test"]]["file"], known["test"])
     files = sorted({record.tests[test]["file"] for test in tests})
     return hashlib.sha1(repr((tests, [record.files[file] for file in files])).encode()).hexdigest()
 

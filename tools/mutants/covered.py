@@ -4,12 +4,14 @@ The record is kept between runs. A test file is run again when its content chang
 move with the text around them, and its mirrored test file is run again.
 """
 
+import ast
 import difflib
 import hashlib
 import json
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import coverage
@@ -24,6 +26,24 @@ ON_IMPORT = ""  # the context of lines that run while tests are collected
 
 def digest(path: Path) -> str:
     return hashlib.sha1(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+@cache
+def digest_of_test(path: Path, test: str) -> str:
+    """Of what a test rests on in its file: its own text, and all that is no test. Other tests may come and go."""
+    source = path.read_text()
+    lines, name = source.splitlines(), test.split("::")[1].split("[")[0]
+    kept = set(range(1, len(lines) + 1))
+    for node in ast.parse(source).body:
+        if (
+            isinstance(node, ast.FunctionDef | ast.ClassDef)
+            and node.name.lower().startswith("test")
+            and node.name != name
+        ):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            kept -= set(range(first, (node.end_lineno or first) + 1))
+    text = "\n".join(line for number, line in enumerate(lines, 1) if number in kept and line.strip())
+    return hashlib.sha1(text.encode()).hexdigest()
 
 
 @dataclass
