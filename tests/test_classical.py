@@ -1,5 +1,7 @@
 """Demons on pairs with known answers. Voxel-by-voxel agreement with SimpleITK is in tests/peers."""
 
+import re
+
 import pytest
 import torch
 
@@ -470,3 +472,20 @@ def test_bad_input_gets_one_sentence(changes, sentence):
     with pytest.raises((ValueError, TypeError), match=sentence) as error:
         demons(arguments.pop("moving"), arguments.pop("fixed"), **arguments)
     assert "\n" not in str(error.value)
+
+
+def test_spacing_is_one_and_results_are_single_precision_by_default(generator, capsys):
+    moving, fixed = torch.rand(2, 1, 1, 12, 10, generator=generator)
+    plain = demons(moving, fixed, iterations=2, levels=1)
+    one, two = (demons(moving, fixed, iterations=2, levels=1, spacing=(edge, edge)) for edge in (1.0, 2.0))
+    assert torch.equal(plain.displacement, one.displacement)
+    assert torch.equal(plain.change, one.change)
+    assert not torch.equal(plain.change, two.change)
+    start = torch.zeros(1, 2, 12, 10, dtype=torch.float64)
+    assert demons(moving, fixed, iterations=1, levels=1, initial=start).displacement.dtype == torch.float32
+    assert capsys.readouterr().err == ""
+    demons(moving, fixed, iterations=2, levels=1, progress=True)
+    shown = capsys.readouterr().err
+    assert "demons: 100%" in shown
+    assert "2/2" in shown
+    assert re.search(r"[ ?0-9./]iteration\b|\biteration/s", shown)

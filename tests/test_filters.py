@@ -172,3 +172,22 @@ def test_halve_and_upsample_share_their_geometry(shape):
     error = (upsample(halve(wave), shape) - wave)[(..., *[slice(4, -4)] * len(shape))]
     assert error.abs().max() < 0.08 * len(shape)
     assert halve(wave).shape[2:] == tuple((size + 1) // 2 for size in shape)
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (4, 6, 2), (4, 2, 2)])
+def test_smoothing_before_a_short_last_axis(shape, generator):
+    field = torch.rand(1, 2, *shape, generator=generator, dtype=torch.float64)
+    matrices = smoothing_matrices((1.2,) * len(shape), field)
+    letters = "ijk"[: len(shape)]
+    rows = ",".join(f"{a.upper()}{a}" for a in letters)
+    expected = torch.einsum(f"bc{letters},{rows}->bc{letters.upper()}", field, *matrices)
+    torch.testing.assert_close(smooth(field, matrices), expected)
+
+
+def test_gaussians_are_made_in_double_precision():
+    """Taps are exp(-s^2) I_n(s^2), cut and divided by their sum."""
+    sigma, image = 1.5, torch.zeros(1, 1, 41, 41, dtype=torch.float64)
+    radius = gaussian_radius(sigma, 0.01)
+    taps = special.ive(abs(torch.arange(-radius, radius + 1).numpy()), sigma**2)
+    [row, _] = smoothing_matrices((sigma, sigma), image)
+    torch.testing.assert_close(row[20, 20 - radius : 21 + radius], double(taps / taps.sum()), atol=1e-13, rtol=0)

@@ -10,6 +10,7 @@ from moereg import classical, fields, models
 from moereg.data import phantoms
 from moereg.filters import halve, spatial_gradient
 from moereg.models.drivenmorph import DeformationStream, DrivenMorphSizes, IntensityDifference
+from moereg.nn.attention import Windows
 from moereg.similarity import mse
 from moereg.training import Batch, TrainingConfig, fit, registration_loss
 
@@ -249,3 +250,29 @@ def test_sizes_reach_the_layers():
         for attention in (block.cross.attention, block.own):
             assert (attention.query.shape[0], attention.query.shape[2]) == (3, 5)
     assert [(layer.out_channels, layer.bias) for layer in stream.compare] == [(4, None)] * 3
+
+
+def test_fusion_looks_at_no_padding_and_normalises_each_step_by_itself(generator):
+    """A map of 5 x 6 in windows of 4: the plain computation window by window, without what pads them."""
+    block = tiny(window=4).difference.attention["2"]
+    with torch.no_grad():
+        for number, norm in enumerate(block.norms):
+            norm.weight.copy_(torch.rand(8, generator=generator) + number)
+            norm.bias.copy_(torch.rand(8, generator=generator))
+    first, second = torch.rand(2, 1, 8, 5, 6, generator=generator).unbind()
+    a, b = block.cross(block.norms[0](first), block.norms[0](second))
+    size = Windows.of(first, 4).size
+    for found, crossed in zip(block(first, second), (a, b), strict=True):
+        normed, expected = block.norms[1](crossed), crossed.clone()
+        for top in range(0, 5, size[0]):
+            for left in range(0, 6, size[1]):
+                part = (..., slice(top, top + size[0]), slice(left, left + size[1]))
+                tokens = normed[part].flatten(2).mT
+                expected[part] += block.own(tokens).mT.view_as(normed[part])
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_layers_of_the_deformation_have_the_sizes_asked_for():
+    for layer in tiny(max_step=0.75, sigma=1.25, max_sigma=2.5).deformation.layers:
+        assert (layer.max_step, layer.max_sigma) == (0.75, 2.5)
+        assert layer.sigma.tolist() == pytest.approx([1.25, 1.25])

@@ -110,3 +110,10 @@ def test_labels_are_looked_for_in_the_first_pairs():
 def test_pairs_without_labels_teach_no_segmentation(labels):
     with pytest.raises(ValueError, match="pairs must all have labels to learn from, got own without"):
         segmented_sizes([pair((8, 8), *labels)])
+
+
+@pytest.mark.parametrize(("widths", "divisor"), [((4, 8), 2), ((4, 4, 4), 4), ((4, 4, 4, 4), 8)])
+def test_axes_divide_by_two_for_every_level(widths, divisor, generator):
+    segmenter = Segmenter((0, 1), dims=2, widths=widths)
+    assert segmenter.divisor == divisor
+    assert segmenter(torch.rand(1, 1, 21, 18, generator=generator)).shape == (1, 2, 21, 18)

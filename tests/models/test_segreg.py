@@ -9,7 +9,7 @@ from moereg.filters import smooth, smoothing_matrices
 from moereg.models.masks import dilated, group_labels, seam_folds
 from moereg.models.registration import Registration
 from moereg.models.segmentation import classes
-from moereg.models.segreg import SegReg, SegRegSizes
+from moereg.models.segreg import SegReg, SegRegSizes, _diffusion_within, _scatter
 from moereg.regularity import diffusion
 from moereg.similarity import lncc, mse
 from moereg.training import TrainingConfig, collate, fit, fit_segmenter, registration_loss
@@ -432,3 +432,31 @@ def test_a_segmenter_brings_its_own_sizes():
 def test_a_segreg_needs_a_backbone():
     with pytest.raises(ValueError, match="backbone must be given, or the model made by models.build"):
         SegReg(SegRegSizes(dims=2))
+
+
+def test_a_soft_merge_of_one_voxel_is_soft(generator):
+    membership = (torch.arange(12) > 5).expand(1, 1, 1, 12, 12)
+    weights = SegReg(SegRegSizes(dims=2, softness=1.0), backbone=Shift())._weights(membership, torch.float32)
+    assert 0.4 < float(weights[0, 0, 0, 6, 6]) < 1
+    assert 0 < float(weights[0, 0, 0, 6, 5]) < 0.6
+
+
+def test_differences_count_where_both_voxels_are_inside():
+    """Columns 3 and on are inside; the field rises by 1 at every column, along its second component."""
+    field = torch.zeros(1, 2, 4, 6)
+    field[0, 1] = torch.arange(6.0)
+    mask = (torch.arange(6) >= 3).float().expand(1, 1, 4, 6)
+    # Differences 3-4 and 4-5 of five, for one of two components, times two.
+    assert float(_diffusion_within(field, mask)) == pytest.approx(2 / 5)
+    assert float(_diffusion_within(field, mask.flip(3))) == pytest.approx(2 / 5)
+    turned = field.mT.flip(1)
+    assert float(_diffusion_within(turned, mask.mT)) == pytest.approx(2 / 5)
+
+
+def test_fields_of_regions_keep_their_precision():
+    present = torch.tensor([[True], [False]])
+    found = torch.ones(1, 2, 3, 3, dtype=torch.bfloat16)
+    scattered = _scatter(torch.zeros(2, 1, 2, 3, 3), present, found)
+    assert scattered.dtype == torch.bfloat16
+    assert scattered[0].min() == 1
+    assert scattered[1].abs().max() == 0

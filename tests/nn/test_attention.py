@@ -186,3 +186,11 @@ def test_mutual_attention_by_default_has_four_heads_of_sixteen_in_windows_of_eig
     layer = MutualAttention(5)
     assert layer.attention.query.shape == (4, 5, 16)
     assert layer.window == 8
+
+
+def test_a_head_looks_at_its_own_tokens_by_default(generator):
+    head = AttentionHead(6, 3)
+    tokens, context = torch.randn(2, 2, 5, 6, generator=generator)
+    torch.testing.assert_close(head(tokens), head(tokens, tokens))
+    assert not torch.allclose(head(tokens), head(tokens, context))
+    assert [layer.bias for layer in (head.query, head.key, head.value)] == [None] * 3

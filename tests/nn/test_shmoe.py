@@ -314,3 +314,9 @@ def test_names_that_are_refused():
 def test_experts_of_ones_own_have_no_mixture():
     with pytest.raises(NotImplementedError, match="mixture needs experts that all directions share"):
         OwnedExpertsMoE(2, dims=2).mixture(torch.zeros(1, 2, 3, 3))
+
+
+@pytest.mark.parametrize("kind", EXPERT_KINDS)
+def test_experts_are_named_by_extent_and_dimension(kind):
+    for dims, names in ((2, ("1²", "5²")), (3, ("1³", "5³"))):
+        assert ConvolutionExperts(3, 4, dims=dims, kernel_sizes=(1, 5), kind=kind).names == names
