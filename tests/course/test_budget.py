@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from moereg.course import receipts
+from moereg.course import budget, receipts
 from moereg.course.budget import Budget, Declared, calibration_seconds
 from moereg.course.receipts import Receipt
 
@@ -52,12 +52,12 @@ def test_a_quarter_more_than_declared_is_held():
 
 
 @pytest.mark.parametrize(
-    "budget",
+    "entries",
     [{}, {"smoke_seconds": 40}, {**DECLARED, "minutes": 1}, {**DECLARED, "smoke_seconds": -1}],
 )
-def test_a_declaration_that_is_not_one_names_the_notebook(budget):
+def test_a_declaration_that_is_not_one_names_the_notebook(entries):
     with pytest.raises(ValueError, match=r"^09_shmoareg must declare"):
-        Declared.from_metadata({"moereg": {"budget": budget}}, "09_shmoareg")
+        Declared.from_metadata({"moereg": {"budget": entries}}, "09_shmoareg")
 
 
 def test_calibration_measures_something():
@@ -127,3 +127,49 @@ def test_committed_receipts_are_valid_and_belong_to_a_notebook():
     for path in (ROOT / "data" / "receipts").glob("*.json"):
         assert receipts.read(path).notebook == path.stem
         assert (ROOT / "notebooks" / f"{path.stem}.py").exists()
+
+
+@pytest.mark.parametrize("metadata", [{}, {"moereg": {}}, {"moereg": {"budget": {}}}])
+def test_what_must_be_declared_is_said(metadata):
+    wanted = "moereg.budget with smoke_seconds, full_seconds, peak_memory_mb in its header, got {}"
+    with pytest.raises(ValueError, match=f"^the notebook must declare {wanted}"):
+        Declared.from_metadata(metadata)
+
+
+def test_declared_numbers_are_above_zero():
+    assert Declared.from_metadata({"moereg": {"budget": DECLARED | {"smoke_seconds": 0.5}}}).smoke_seconds == 0.5
+    with pytest.raises(ValueError, match="must declare positive numbers"):
+        Declared.from_metadata({"moereg": {"budget": DECLARED | {"smoke_seconds": 0}}})
+
+
+def test_exactly_a_quarter_more_is_held_and_what_is_not_is_said_in_numbers():
+    declared = Declared.from_metadata({"moereg": {"budget": DECLARED}})
+    assert declared.complaints(seconds=50.0, peak_memory_mb=1250.0) == []
+    assert declared.complaints(seconds=100.0, peak_memory_mb=1250.0, slowness=2.0) == []
+    slow, large = declared.complaints(seconds=50.5, peak_memory_mb=1260.0, slowness=0.5)
+    assert slow == "took 50.5 s, declared 40 s (50.0 s allowed: a quarter more, on a machine 1.00 times as slow)"
+    assert large == "peaked at 1260 MB, declared 1000 MB (a quarter more allowed)"
+    [slow] = declared.complaints(seconds=101.0, peak_memory_mb=1.0, slowness=2.0)
+    assert slow == "took 101.0 s, declared 40 s (100.0 s allowed: a quarter more, on a machine 2.00 times as slow)"
+
+
+@pytest.mark.parametrize(
+    ("repeats", "seconds", "median"), [(3, (90, 3, 1, 2), 2), (1, (90, 4), 4), (5, (1, 9, 2, 8, 3, 7), 7)]
+)
+def test_the_calibration_is_the_median_of_the_same_work_after_a_warm_up(repeats, seconds, median, monkeypatch):
+    """Two volumes of 24 voxels an edge through a convolution, thirty times forward and backward."""
+    real, done = budget.F.conv3d, []
+
+    def conv3d(image, weight, **options):
+        done.append((tuple(image.shape), tuple(weight.shape), options, float(image.sum()), float(weight.sum())))
+        return real(image[:, :, :1, :1, :1], weight, **options)  # the work itself is of no interest here
+
+    clock = iter([tick for start, length in enumerate(seconds) for tick in (1000.0 * start, 1000.0 * start + length)])
+    monkeypatch.setattr(budget.F, "conv3d", conv3d)
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: next(clock))
+    assert calibration_seconds(repeats) == median
+    assert len(done) == 30 * (1 + repeats)
+    assert len(set(map(str, done))) == 1
+    generator = torch.Generator().manual_seed(0)
+    image, weight = torch.randn(2, 8, 24, 24, 24, generator=generator), torch.randn(16, 8, 3, 3, 3, generator=generator)
+    assert done[0] == (image.shape, weight.shape, {"padding": 1}, float(image.sum()), float(weight.sum()))

@@ -153,3 +153,19 @@ def test_unknown_exercise():
 def test_markdown_says_the_state():
     assert check("tour-shift")._repr_markdown_().startswith("*Waiting.*")
     assert check("tour-shift", (3, 0))._repr_markdown_().startswith("**Right.**")
+
+
+NUMBERS = [(name, *case) for name, case in CASES.items() if EXERCISES[name].__annotations__["answer"] is float]
+
+
+@pytest.mark.parametrize(("name", "given", "right", "wrong"), NUMBERS, ids=[case[0] for case in NUMBERS])
+def test_an_answer_a_third_off_is_neither_right_nor_that_mistake(name, given, right, wrong):
+    """Tolerances are for rounding: what is judged is one number, not its neighbourhood."""
+    anything = {check(name, far, **given).text for far in (1e7, -1e7)}
+    for answer in (right, *(value for value in wrong if isinstance(value, int | float))):
+        text = check(name, answer, **given).text
+        off = 0.35 * max(abs(answer), 1)
+        for other in (answer + off, answer - off):
+            verdict = check(name, other, **given)
+            assert not verdict.right, other
+            assert text in anything or verdict.text != text, other

@@ -1,9 +1,11 @@
 """Chapter 05, attention heads."""
 
+import math
+
 
 def equal_keys(answer: float, *, tokens: int) -> tuple[bool, str]:
     """All keys are equal. What weight does each of the T tokens get?"""
-    if abs(answer - 1 / tokens) < 1e-3 / tokens:
+    if math.isclose(answer, 1 / tokens, rel_tol=1e-3):
         return True, "Equal scores, equal weights: the output is the mean of the values, whatever the query asks."
     if answer == 1:
         return False, "The weights of one query add up to one over all tokens."
@@ -17,7 +19,7 @@ def windows(answer: float, *, shape: tuple[int, ...], window: int) -> tuple[bool
         tokens *= size
         inside *= window
     factor = tokens / inside
-    if abs(answer - factor) < 1e-6 * factor:
+    if math.isclose(answer, factor, rel_tol=1e-6):
         return True, f"Each of {tokens} tokens has {inside} weights instead of {tokens}."
     if answer == shape[0] / window:
         return False, "That is the factor along one axis."

@@ -19,11 +19,11 @@ def pull(answer: float, *, row: int, step: int) -> tuple[bool, str]:
 
 def determinant(answer: float) -> tuple[bool, str]:
     """The Jacobian determinant of the map with u(x) = (-1.5 row, 0.5 column)."""
-    if abs(answer + 0.75) < 1e-6:
+    if math.isclose(answer, -0.75, abs_tol=1e-6):
         return True, "(1 - 1.5)(1 + 0.5) = -0.75: rows come in reversed order, the field folds everywhere."
-    if abs(answer - 0.75) < 1e-6:
+    if math.isclose(answer, 0.75, abs_tol=1e-6):
         return False, "The size is right. The sign says whether the map turns the image over: here rows are reversed."
-    if abs(answer - 0.25) < 1e-6:
+    if math.isclose(answer, 0.25, abs_tol=1e-6):
         return False, "Do not add one to the product: the identity is added to each derivative on the diagonal first."
     if answer in (-1.5, 0.5):
         return False, "That is one derivative of u. The map is x + u(x), and it has two axes."
@@ -33,21 +33,21 @@ def determinant(answer: float) -> tuple[bool, str]:
 def fold(answer: float, *, sigma: float) -> tuple[bool, str]:
     """The longest move m of one bump m exp(-r^2 / 2 sigma^2) that does not fold."""
     limit = sigma * math.sqrt(math.e)
-    if abs(answer - limit) < 0.01 * limit:
+    if math.isclose(answer, limit, rel_tol=0.01):
         return True, f"The steepest slope, at r = sigma, is m exp(-1/2) / sigma; it is one for m = {limit:.2f} voxels."
-    if abs(answer - sigma) < 0.01 * sigma:
+    if math.isclose(answer, sigma, rel_tol=0.01):
         return False, "You took the slope as m / sigma. Differentiate the bump and put r = sigma in."
-    if abs(answer - sigma / math.sqrt(math.e)) < 0.01 * sigma:
+    if math.isclose(answer, sigma / math.sqrt(math.e), rel_tol=0.01):
         return False, "Upside down: the slope is m exp(-1/2) / sigma, and it must not pass one."
     return False, "Where is the bump steepest? Set its slope there to -1 and solve for m."
 
 
 def inverse(answer: float) -> tuple[bool, str]:
     """The map sends x to 1.5 x. The displacement of its inverse at x = 30."""
-    if abs(answer + 10) < 1e-6:
+    if math.isclose(answer, -10, abs_tol=1e-6):
         return True, "30 comes from 20, so the inverse moves it by -10. At 20 the field itself moves by +10."
-    if abs(answer + 15) < 1e-6:
+    if math.isclose(answer, -15, abs_tol=1e-6):
         return False, "That is -u(30). The way back starts at 30 but must undo the step that was taken from 20."
-    if abs(answer - 20) < 1e-6:
+    if math.isclose(answer, 20, abs_tol=1e-6):
         return False, "That is where 30 goes. The displacement is the step from 30 to there."
     return False, "Find the y with 1.5 y = 30; the inverse's displacement at 30 is y - 30."

@@ -11,7 +11,7 @@ def pays(answer: float, *, training: float, network: float, search: float) -> tu
             True,
             f"{training:.1f} s of training, {search - network:.3f} s saved by each pair: {math.ceil(right)} pairs.",
         )
-    if network > 0 and abs(answer - training / network) < 0.05 * training / network:
+    if network > 0 and math.isclose(answer, training / network, rel_tol=0.05):
         return False, "That many passes take as long as the training. Count what each pair saves instead."
     return False, "Each pair saves the search and costs one pass. How many savings make up for the training?"
 

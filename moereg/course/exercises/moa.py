@@ -1,23 +1,24 @@
 """Chapter 07, mixture of attention heads."""
 
+import math
 from collections.abc import Collection
 
 
 def saved(answer: float, *, heads: int, k: int) -> tuple[bool, str]:
     """By what factor does choosing k of N heads reduce the query projections, and the attention itself?"""
-    if abs(answer - heads / k) < 1e-6:
+    if math.isclose(answer, heads / k, abs_tol=1e-6):
         return (
             True,
             "Only chosen (token, head) pairs are projected and attend. Keys and values cost the same as before.",
         )
-    if abs(answer - k / heads) < 1e-6:
+    if math.isclose(answer, k / heads, abs_tol=1e-6):
         return False, "That is the share that is left. By what factor is it less?"
     return False, "Count query vectors per token: one per head before, one per chosen head now."
 
 
 def all_on(answer: float, *, heads: int) -> tuple[bool, str]:
     """k = N and equal gates. By what number must the multi-head output be multiplied to get MoA's?"""
-    if abs(answer - 1 / heads) < 1e-6:
+    if math.isclose(answer, 1 / heads, abs_tol=1e-6):
         return True, "The gates are 1/N each: MoA averages its heads where multi-head attention adds them."
     if answer == 1:
         return False, "Multi-head attention adds its heads with weight one. What are the weights of MoA here?"

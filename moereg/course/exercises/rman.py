@@ -1,15 +1,16 @@
 """Chapter 11, RMAn."""
 
+import math
 from collections.abc import Sequence
 
 
 def compose(answer: float) -> tuple[bool, str]:
     """phi_1 is 3 for x >= 10 and 0 before, psi_2 is 2 everywhere: phi_2 at x = 9?"""
-    if abs(answer - 5) < 1e-6:
+    if math.isclose(answer, 5, abs_tol=1e-6):
         return True, "psi_2 looks at x = 11, and what stands there was already fetched from 3 further on: 2 + 3."
-    if abs(answer - 2) < 1e-6:
+    if math.isclose(answer, 2, abs_tol=1e-6):
         return False, "You took phi_1 at x = 9. The second pass fetches from 9 + psi_2, and phi_1 is read *there*."
-    if abs(answer - 3) < 1e-6:
+    if math.isclose(answer, 3, abs_tol=1e-6):
         return False, "That is phi_1 at the right place. The step psi_2 that leads there counts as well."
     return False, "phi_2[x] = psi_2[x] + phi_1[x + psi_2[x]]."
 

@@ -1,5 +1,6 @@
 """Chapter 12, SegReg."""
 
+import math
 from collections.abc import Sequence
 
 
@@ -7,11 +8,11 @@ def merge(answer: float, *, weights: Sequence[float], partial: Sequence[float]) 
     """The merged displacement of one voxel, from the weights of the regions and their partial fields."""
     right = sum(w * p for w, p in zip(weights, partial, strict=True))
     hard = partial[max(range(len(weights)), key=lambda r: weights[r])]
-    if abs(answer - right) < 5e-3:
+    if math.isclose(answer, right, abs_tol=5e-3):
         return True, "Weight times partial field, added over regions. The weights add up to one."
-    if abs(answer - hard) < 5e-3:
+    if math.isclose(answer, hard, abs_tol=5e-3):
         return False, "That is the hard merge: the region of the voxel alone. Here the weights are soft."
-    if abs(answer - sum(partial) / len(partial)) < 5e-3:
+    if math.isclose(answer, sum(partial) / len(partial), abs_tol=5e-3):
         return False, "That is the plain mean. Each partial field counts as much as its region weighs at the voxel."
     return False, "Multiply each partial field by its region's weight, then add."
 

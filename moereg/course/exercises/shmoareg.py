@@ -1,11 +1,13 @@
 """Chapter 09, SHMoAReg."""
 
+import math
+
 
 def compose(answer: float) -> tuple[bool, str]:
     """The field so far is u(x) = 0.1 x, the residual r = 1 everywhere. The new displacement at x = 10?"""
-    if abs(answer - 2.1) < 1e-6:
+    if math.isclose(answer, 2.1, abs_tol=1e-6):
         return True, "r + u(x + r) = 1 + 0.1 * 11: the earlier field is read where the residual points to."
-    if abs(answer - 2.0) < 1e-6:
+    if math.isclose(answer, 2.0, abs_tol=1e-6):
         return (
             False,
             "That adds the fields at x = 10. The residual acts on the *warped* image: u must be read at x + r.",

@@ -1,14 +1,16 @@
 """Chapter 08, spatially heterogeneous mixture of experts."""
 
+import math
+
 
 def cost(answer: float) -> tuple[bool, str]:
     """Full kernels 1, 3, 5, 7 in 3-D against the nested chain: how many times the multiplications?"""
     full, nested = 1 + 27 + 125 + 343, 1 + 27 + 27 + 27
-    if abs(answer - full / nested) < 0.05:
+    if math.isclose(answer, full / nested, abs_tol=0.05):
         return True, f"{full} against {nested} products per voxel and pair of channels."
-    if abs(answer - (1 + 3 + 5 + 7) / (1 + 3 + 3 + 3)) < 0.05:
+    if math.isclose(answer, (1 + 3 + 5 + 7) / (1 + 3 + 3 + 3), abs_tol=0.05):
         return False, "That is in one dimension. A kernel of extent k has k^3 weights in 3-D."
-    if abs(answer - 343 / 27) < 0.05:
+    if math.isclose(answer, 343 / 27, abs_tol=0.05):
         return False, "That compares the largest kernel with one link of the chain. Add up all four experts."
     return False, "Add k^3 over the experts; then add 1 and three times 3^3 for the chain."
 
@@ -27,8 +29,8 @@ def extent(answer: int) -> tuple[bool, str]:
 def voxel(answer: float, *, gates: list[float], proposals: list[float]) -> tuple[bool, str]:
     """The residual displacement of one voxel and direction from its gates and proposals."""
     right = sum(g * p for g, p in zip(gates, proposals, strict=True))
-    if abs(answer - right) < 5e-4 + 1e-3 * abs(right):
+    if math.isclose(answer, right, rel_tol=1e-3, abs_tol=5e-4):
         return True, "Gate times proposal, added up: experts whose gate is zero propose in vain."
-    if abs(answer - sum(proposals)) < 5e-4 + 1e-3 * abs(sum(proposals)):
+    if math.isclose(answer, sum(proposals), rel_tol=1e-3, abs_tol=5e-4):
         return False, "Those are all proposals. Each counts only as much as its gate says."
     return False, "Multiply each proposal by its gate, then add."

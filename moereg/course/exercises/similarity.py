@@ -1,15 +1,16 @@
 """Chapter 02, similarity and regularity."""
 
+import math
 from collections.abc import Collection
 
 
 def inverted(answer: float) -> tuple[bool, str]:
     """The LNCC loss of an image with its negative 1 - I, where the windows are not flat."""
-    if abs(answer + 1) < 1e-6:
+    if math.isclose(answer, -1, abs_tol=1e-6):
         return True, "The correlation is -1 in every window, and it is squared: the loss is as low as for equal images."
-    if abs(answer - 1) < 1e-6:
+    if math.isclose(answer, 1, abs_tol=1e-6):
         return False, "The correlation of I with 1 - I is -1. What does the formula do with its sign?"
-    if abs(answer) < 1e-6:
+    if math.isclose(answer, 0, abs_tol=1e-6):
         return False, "Zero would mean that one image says nothing about the other. Here it says everything."
     return False, "Put J = 1 - I into covariance and variances; they differ from those of I by a sign at most."
 
@@ -17,9 +18,9 @@ def inverted(answer: float) -> tuple[bool, str]:
 def noise(answer: float, *, window: int) -> tuple[bool, str]:
     """About how low is LNCC for two 2-D images of independent noise?"""
     expected = -1 / (window**2 - 1)
-    if abs(answer - expected) < 0.2 * abs(expected):
+    if math.isclose(answer, expected, rel_tol=0.2):
         return True, f"Two rows of n = {window**2} random numbers have a squared correlation of 1 / (n - 1) on average."
-    if abs(answer) < 1e-6:
+    if math.isclose(answer, 0, abs_tol=1e-6):
         return False, "The correlation is zero on average; its square is not. Few voxels correlate by chance."
     if answer > 0:
         return False, "It is a loss: alike is negative."
