@@ -1,6 +1,6 @@
 """Experiments: questions with controls and seeds, each answered by a `Finding` whose sentence is computed from rows."""
 
-from moereg.experiments.ablation import KINDS, VARIANTS, ablation
+from moereg.experiments.ablation import DECISIONS, KINDS, VARIANTS, Variant, ablation
 from moereg.experiments.audit import audit, control_networks, load
 from moereg.experiments.axis import axis_test
 from moereg.experiments.contests import contest, contest_rows
@@ -17,6 +17,7 @@ from moereg.experiments.sliding import sliding
 from moereg.experiments.stability import seed_stability
 
 __all__ = [
+    "DECISIONS",
     "KINDS",
     "VARIANTS",
     "Finding",
@@ -24,6 +25,7 @@ __all__ = [
     "RecursionProtocol",
     "RegionProtocol",
     "Task",
+    "Variant",
     "ablation",
     "audit",
     "axis_test",

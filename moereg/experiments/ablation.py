@@ -5,53 +5,108 @@ the same way, with `KINDS` in place of `VARIANTS`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 from torch import nn
 
+from moereg.data.pairs import Pairs
 from moereg.experiments.finding import Finding, effect_between, kept
 from moereg.experiments.protocol import OnRows, Protocol, Task, count_parameters, nothing, train_one
+from moereg.experiments.running import decoders, run
 from moereg.metrics import UNDECIDED, evaluate
+from moereg.nn.observe import find_routers
 
-# name -> sizes that differ from the default
-VARIANTS: dict[str, dict] = {
-    "per direction": {},
-    "joint router": {"routers": "joint"},
-    "owned experts": {"experts": "owned", "decoder_widths": (12, 20, 27)},  # narrower: near-equal parameters
-    "soft gates": {"gate": "soft"},
-    "uniform gates": {"gate": "uniform"},
-    "plain head": {"kernel_sizes": (7,), "active_experts": 1},  # the nested chain without a choice
-    "all heads": {"head_gate": "uniform"},  # multi-head attention with shared keys instead of MoA
+
+def unchanged(model: nn.Module) -> nn.Module:
+    """Nothing is made of the network before it is trained."""
+    return model
+
+
+def with_frozen_routers(model: nn.Module) -> nn.Module:
+    """Routers keep the weights that they were drawn with; everything else learns to live with them."""
+    for router in find_routers(model).values():
+        for parameter in router.parameters():
+            parameter.requires_grad_(False)
+    return model
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a network differs from the first one of its table: in sizes, in training, in what is made of it before."""
+
+    sizes: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    prepare: Callable[[nn.Module], nn.Module] = unchanged
+
+
+# The parts: each taken out or put another way.
+VARIANTS: dict[str, Variant] = {
+    "per direction": Variant(),
+    "joint router": Variant({"routers": "joint"}),
+    "owned experts": Variant({"experts": "owned", "decoder_widths": (12, 20, 27)}),  # narrower: near-equal parameters
+    "soft gates": Variant({"gate": "soft"}),
+    "uniform gates": Variant({"gate": "uniform"}),
+    "frozen routers": Variant(prepare=with_frozen_routers),
+    "plain head": Variant({"kernel_sizes": (7,), "active_experts": 1}),  # the nested chain without a choice
+    "all heads": Variant({"head_gate": "uniform"}),  # multi-head attention with shared keys instead of MoA
 }
-KINDS: dict[str, dict] = {kind: {"expert_kind": kind} for kind in ("nested", "full", "separable")}
+# What makes routers decide? A gate "raw" lets the router learn even where one expert alone is chosen.
+DECISIONS: dict[str, Variant] = {
+    "balance": Variant(),
+    "nothing asked of routers": Variant(training={"balance": 0.0, "z": 0.0}),
+    "information": Variant(training={"balance": 0.0, "information": 0.1}),
+    "one expert": Variant({"active_experts": 1, "gate": "raw"}),
+    "one expert, information": Variant({"active_experts": 1, "gate": "raw"}, {"balance": 0.0, "information": 0.1}),
+    "frozen routers": Variant(prepare=with_frozen_routers),
+}
+KINDS: dict[str, Variant] = {kind: Variant({"expert_kind": kind}) for kind in ("nested", "full", "separable")}
 
 
 def ablation(
     tasks: Sequence[Task],
     protocol: Protocol,
     *,
-    variants: dict[str, dict] | None = None,
+    variants: dict[str, Variant] | None = None,
     keep: Callable[[str, str, int, nn.Module], None] | None = None,
     on_rows: OnRows = nothing,
 ) -> Finding:
     """Train every variant on every task with every seed.
 
     Args:
-        variants: name -> sizes that differ; the first one is what the others are compared with.
+        variants: by name; the first one is what the others are compared with.
         keep: called with task, variant, seed and the trained network.
+
+    Returns:
+        Rows of task, variant and seed, with measures, parameters, and how undecided decoder routers are ("entropy",
+        as a share of `log N`; None without a choice).
     """
     variants = variants or VARIANTS
     rows = []
     for task in tasks:
-        for name, sizes in variants.items():
+        for name, variant in variants.items():
             for seed in protocol.seeds:
-                model = train_one(task, protocol, seed, **sizes)
+                model = train_one(
+                    task, protocol, seed, wrap=variant.prepare, training=variant.training, **variant.sizes
+                )
                 measured = evaluate({name: model}, task.test, surfaces=False)[name]
                 row = {"task": task.name, "variant": name, "seed": seed, "parameters": count_parameters(model)}
-                rows.append(row | kept(measured))
+                rows.append(row | kept(measured) | {"entropy": indecision(model, task.test)})
                 on_rows(rows[-1:])
                 if keep is not None:
                     keep(task.name, name, seed, model)
     return Finding("What is each part worth?", rows, ablation_sentence(rows))
+
+
+def indecision(model: nn.Module, pairs: Pairs) -> float | None:
+    """Mean entropy of decoder routers over `log N`: 1 where they never prefer any expert, 0 where they are sure."""
+    shares = [
+        float(routing.entropy().mean()) / float(np.log(len(routing.experts)))
+        for _, result in run(model, pairs)
+        for routing in decoders(result)
+        if len(routing.experts) > 1
+    ]
+    return sum(shares) / len(shares) if shares else None
 
 
 def ablation_sentence(rows: Sequence[dict]) -> str:

@@ -3,16 +3,17 @@
 import importlib
 
 import pytest
+import torch
 
-from moereg.experiments import KINDS, VARIANTS, Protocol, Task, ablation
-from moereg.experiments.ablation import ablation_sentence
+from moereg.experiments import KINDS, VARIANTS, Protocol, Task, Variant, ablation
+from moereg.experiments.ablation import DECISIONS, ablation_sentence, indecision, with_frozen_routers
 from moereg.models import build
-from moereg.training import TrainingConfig
+from moereg.training import TrainingConfig, fit
 from moereg.viz import draw
-from tests.oracles import slab_pair
+from tests.oracles import RoutesByOrgan, organ_pair, slab_pair
 
 PROTOCOL = Protocol(TrainingConfig(steps=1, device="cpu"), seeds=(0, 1), model="toy")
-VARIANT_SIZES = {"first": {}, "shifted": {"shift": 3.0}}
+SHIFTED = {"first": Variant(), "shifted": Variant({"shift": 3.0})}
 
 
 @pytest.fixture
@@ -25,9 +26,7 @@ def test_the_table_by_hand(tasks, fitted, toys_err, no_surfaces):
     """Half a voxel of the error comes from the seed of the weights, half from that of the pairs' order."""
     toys_err(lambda toy, _: 1 + toy.sizes.shift + (toy.born + toy.config.seed) / 2)
     kept, told = [], []
-    finding = ablation(
-        tasks, PROTOCOL, variants=VARIANT_SIZES, keep=lambda *args: kept.append(args), on_rows=told.extend
-    )
+    finding = ablation(tasks, PROTOCOL, variants=SHIFTED, keep=lambda *args: kept.append(args), on_rows=told.extend)
     table = [(r["task"], r["variant"], r["seed"], r["parameters"], r["epe"], r["dice"]) for r in finding.rows]
     assert table == [
         ("still", "first", 0, 1, 1.0, 1 - 1 / 8),
@@ -43,7 +42,7 @@ def test_the_table_by_hand(tasks, fitted, toys_err, no_surfaces):
     assert [(task, variant, seed) for task, variant, seed, _ in kept] == [row[:3] for row in table]
     assert [model.sizes.shift for *_, model in kept] == [row[3] - 1 for row in table]
     assert finding.rows[5]["per_pair"] == {"dice": [7 / 8] * 2, "epe": [1.0] * 2, "fold_fraction": [0.0] * 2}
-    assert all(row["fold_fraction"] == 0 for row in finding.rows)
+    assert all(row["fold_fraction"] == 0 and row["entropy"] is None for row in finding.rows)
     assert [call.pairs for call in fitted.calls] == [tasks[0].train] * 4 + [tasks[1].train] * 4
     assert finding.question == "What is each part worth?"
     assert finding.sentence == ablation_sentence(finding.rows)
@@ -52,7 +51,7 @@ def test_the_table_by_hand(tasks, fitted, toys_err, no_surfaces):
 
 def test_without_variants_the_usual_ones(tasks, fitted, monkeypatch):
     module = importlib.import_module("moereg.experiments.ablation")  # the package's name is that of the function
-    monkeypatch.setattr(module, "VARIANTS", VARIANT_SIZES)
+    monkeypatch.setattr(module, "VARIANTS", SHIFTED)
     finding = ablation(tasks[:1], PROTOCOL)
     assert [row["variant"] for row in finding.rows] == ["first", "first", "shifted", "shifted"]
 
@@ -90,8 +89,8 @@ def test_every_task_is_judged_by_itself():
 
 def test_variants_have_near_equal_parameters():
     counts = {
-        name: sum(p.numel() for p in build("shmoareg", dims=2, **sizes).parameters())
-        for name, sizes in VARIANTS.items()
+        name: sum(p.numel() for p in build("shmoareg", dims=2, **variant.sizes).parameters())
+        for name, variant in VARIANTS.items()
     }
     reference = counts["per direction"]
     assert next(iter(VARIANTS)) == "per direction"  # what the others are compared with
@@ -112,6 +111,7 @@ def unmeasured(monkeypatch):
     module = importlib.import_module("moereg.experiments.ablation")
     nothing = {"dice": 1.0, "epe": 0.0, "fold_fraction": 0.0, "pairs": []}
     monkeypatch.setattr(module, "evaluate", lambda methods, pairs, surfaces: dict.fromkeys(methods, nothing))
+    monkeypatch.setattr(module, "indecision", lambda model, pairs: 1.0)
     return Protocol(TrainingConfig(steps=1), seeds=(0,))
 
 
@@ -122,6 +122,7 @@ def test_a_variant_differs_in_what_its_name_says(tasks, fitted, unmeasured):
         "owned experts": {"experts": "owned", "decoder_widths": (12, 20, 27)},
         "soft gates": {"gate": "soft"},
         "uniform gates": {"gate": "uniform"},
+        "frozen routers": {},
         "plain head": {"kernel_sizes": (7,), "active_experts": 1},
         "all heads": {"head_gate": "uniform"},
     }
@@ -133,3 +134,49 @@ def test_kinds_differ_in_the_kind_of_expert_alone(tasks, fitted, unmeasured):
         "full": {"expert_kind": "full"},
         "separable": {"expert_kind": "separable"},
     }
+
+
+def test_decisions_differ_in_how_routers_are_trained(tasks, fitted, unmeasured):
+    found = differences(lambda keep: ablation(tasks[:1], unmeasured, variants=DECISIONS, keep=keep))
+    one = {"active_experts": 1, "gate": "raw"}
+    assert found == {
+        "balance": {},
+        "nothing asked of routers": {},
+        "information": {},
+        "one expert": one,
+        "one expert, information": one,
+        "frozen routers": {},
+    }
+    weights = [(call.config.balance, call.config.z, call.config.information) for call in fitted.calls]
+    usual, informed = (0.01, 0.001, 0.0), (0.0, 0.001, 0.1)
+    assert weights == [usual, (0.0, 0.0, 0.0), informed, usual, informed, usual]
+    frozen = [sum(not p.requires_grad for p in call.model.parameters()) for call in fitted.calls]
+    assert frozen == [0, 0, 0, 0, 0, 5]  # routers of three decoder and two encoder layers
+
+
+def test_frozen_routers_stay_as_they_were_drawn_and_the_rest_learns():
+    torch.manual_seed(0)
+    model = with_frozen_routers(
+        build("shmoareg", dims=2, widths=(4, 6), decoder_widths=(4, 4), moa_levels=(1,), heads=2)
+    )
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    pair = organ_pair((2, 3))
+    fit(model, [pair], TrainingConfig(steps=2, device="cpu", similarity="mse"), progress=False)
+    same = {name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])}
+    assert same == {name for name in before if ".router." in name}
+    assert len(same) == 3
+
+
+def test_indecision_is_the_share_of_the_largest_entropy():
+    """Logits -50, 0, -10 in the body and the background, -50, 0, 10 in the organ: all but sure."""
+    sure, even = RoutesByOrgan(), RoutesByOrgan()
+    with torch.no_grad():
+        for router in (even.fine, even.coarse):
+            router.weight.zero_()
+        even.encoder.weight.mul_(100)  # is not asked
+    pairs = [organ_pair((2, 3)), organ_pair((15, 8))]
+    assert indecision(sure, pairs) == pytest.approx(0, abs=1e-3)
+    assert indecision(even, pairs) == pytest.approx(1)
+    with torch.no_grad():
+        even.fine.weight.copy_(sure.fine.weight)
+    assert indecision(even, pairs) == pytest.approx(0.5, abs=1e-3)
