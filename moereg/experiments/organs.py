@@ -40,13 +40,18 @@ def usage_by_organ(model: nn.Module, pairs: Pairs, *, controls: dict[str, nn.Mod
     Encoder layers are asked about the fixed image and its labels.
 
     Args:
-        pairs: labelled, of different subjects; three or more, on one grid.
+        pairs: labelled, of different subjects, on one grid; two or more, an interval wants three.
         controls: other networks under their names, asked the same question.
 
     Returns:
         Rows per network, layer and router: "own", "other" and "oracle" (means over pairs, bits), "usage" (share of each
         expert's gates in each organ), and under "per_pair" all four series of which the sentence speaks.
+
+    Raises:
+        ValueError: a single pair, which has no other subject; a pair without labels.
     """
+    if len(pairs) < 2:
+        raise ValueError(f"pairs must be of two subjects or more, got {len(pairs)}: there is nobody to compare with.")
     names = pairs[0].label_names
     fixed = [pair.require("fixed_labels") for pair in pairs]
     count = max([*names, *(int(labels.max()) for labels in fixed)]) + 1

@@ -201,3 +201,9 @@ def test_the_sentence_by_hand():
         "bit in d, z; experts dealt out by organ would tell +0.000 [-12.706, +12.706] there, and are found in 0 of 1. "
         "In 1 not even experts dealt out by organ would tell anything."
     )
+
+
+@pytest.mark.plain_errors
+def test_a_single_pair_has_nobody_to_be_compared_with(pairs):
+    with pytest.raises(ValueError, match="pairs must be of two subjects or more, got 1"):
+        usage_by_organ(RoutesByOrgan(), pairs[:1])
