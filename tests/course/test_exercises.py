@@ -169,3 +169,15 @@ def test_an_answer_a_third_off_is_neither_right_nor_that_mistake(name, given, ri
             verdict = check(name, other, **given)
             assert not verdict.right, other
             assert text in anything or verdict.text != text, other
+
+
+@pytest.mark.parametrize(("name", "given", "right", "wrong"), NUMBERS, ids=[case[0] for case in NUMBERS])
+def test_rounding_is_forgiven(name, given, right, wrong):
+    """What a computation in float32 gives instead of the number is judged as the number; counts are whole."""
+    for answer in (right, *wrong):
+        if name in ("fields-pull", "learning-unknowns", "attention-windows"):
+            assert check(name, float(answer), **given) == check(name, answer, **given)
+            continue
+        off = min(2e-7 * abs(answer), 5e-7) or 3e-10
+        for other in (answer + off, answer - off):
+            assert check(name, other, **given) == check(name, answer, **given), other

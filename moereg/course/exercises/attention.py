@@ -7,7 +7,7 @@ def equal_keys(answer: float, *, tokens: int) -> tuple[bool, str]:
     """All keys are equal. What weight does each of the T tokens get?"""
     if math.isclose(answer, 1 / tokens, rel_tol=1e-3):
         return True, "Equal scores, equal weights: the output is the mean of the values, whatever the query asks."
-    if answer == 1:
+    if math.isclose(answer, 1, abs_tol=1e-6):
         return False, "The weights of one query add up to one over all tokens."
     return False, "The scores are all the same number. What does a softmax make of equal numbers?"
 

@@ -1,14 +1,16 @@
 """Chapter 10, DrivenMorph."""
 
+import math
+
 
 def longest(answer: float) -> tuple[bool, str]:
     """All features are multiplied by 1000, L = 1. How long, in voxels, can an update be at most?"""
-    if answer == 1:
+    if math.isclose(answer, 1, abs_tol=1e-6):
         return (
             True,
             "d and J grow alike, so u stays as it was; and lambda = sum d^2 / (4 L^2) bounds it by L in any case.",
         )
-    if answer == 1000:
+    if math.isclose(answer, 1000, abs_tol=1e-3):
         return (
             False,
             "u = (J J^T + lambda I)^-1 J d: a factor in the features appears squared above and below, and cancels.",

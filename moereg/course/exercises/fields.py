@@ -25,7 +25,7 @@ def determinant(answer: float) -> tuple[bool, str]:
         return False, "The size is right. The sign says whether the map turns the image over: here rows are reversed."
     if math.isclose(answer, 0.25, abs_tol=1e-6):
         return False, "Do not add one to the product: the identity is added to each derivative on the diagonal first."
-    if answer in (-1.5, 0.5):
+    if any(math.isclose(answer, one, abs_tol=1e-6) for one in (-1.5, 0.5)):
         return False, "That is one derivative of u. The map is x + u(x), and it has two axes."
     return False, "Write down x + u(x) for both axes, take the two derivatives, multiply."
 

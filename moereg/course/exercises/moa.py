@@ -20,7 +20,7 @@ def all_on(answer: float, *, heads: int) -> tuple[bool, str]:
     """k = N and equal gates. By what number must the multi-head output be multiplied to get MoA's?"""
     if math.isclose(answer, 1 / heads, abs_tol=1e-6):
         return True, "The gates are 1/N each: MoA averages its heads where multi-head attention adds them."
-    if answer == 1:
+    if math.isclose(answer, 1, abs_tol=1e-6):
         return False, "Multi-head attention adds its heads with weight one. What are the weights of MoA here?"
     return False, "A softmax over N equal logits."
 
