@@ -245,7 +245,9 @@ table = {name: [measure(network, p) for p in test] for name, network in methods.
 print(f"{'':18}{'Dice':>7}{'error':>8}{'quality of the labels':>24}")
 for name, rows in table.items():
     dice, epe, quality = (sum(r[key] for r in rows) / len(rows) for key in ("dice", "epe", "quality"))
-    print(f"{name:18}{dice:7.3f}{epe:8.2f}" + (f"{quality:24.3f}" if name in ("true labels", "own segmentation") else ""))
+    print(
+        f"{name:18}{dice:7.3f}{epe:8.2f}" + (f"{quality:24.3f}" if name in ("true labels", "own segmentation") else "")
+    )
 
 # %% [markdown]
 # Dice is over all labels of the chest, and two regions know little about most of them. What regions add where every

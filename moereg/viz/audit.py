@@ -63,8 +63,8 @@ def draw_knock_out(rows: list[dict]) -> Figure:
     ]
     singles = [row for row in changes if row["layer"] != "all"]
     places = list(dict.fromkeys((row["layer"], row["router"]) for row in singles))
-    heights = [0.26 * len(names) + 0.9] + ([0.3 * len(places) + 1.1] if places else [])
-    figure = Figure(figsize=(6.4, sum(heights)), layout="constrained")
+    heights = [0.26 * len(names) + 0.9] + ([0.38 * len(places) + 1.1] if places else [])
+    figure = Figure(figsize=(7.2 if places else 6.4, sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     axes = figure.add_subplot(grid[0])
     _bars(axes, names, [row[key] for row in together])
@@ -82,7 +82,7 @@ def _draw_singles(axes: Axes, rows: list[dict], places: list[tuple[str, str]], k
     for line, own in enumerate(by_place.values()):
         values[line, : len(own)] = [row[key] for row in own]
         for column, row in enumerate(own):
-            axes.text(column, line, f"{row['what']} {row[key]:+.3f}", ha="center", va="center", fontsize=6)
+            axes.text(column, line, f"{row['what']}\n{row[key]:+.3f}", ha="center", va="center", fontsize=6)
     most = float(np.nanmax(np.abs(values))) or 1.0
     picture = axes.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", alpha=0.6)
     axes.set_yticks(range(len(places)), [f"{layer} {router}" for layer, router in places], fontsize=8)
@@ -105,7 +105,7 @@ def draw_correlation(rows: list[dict]) -> Figure:
         marks.append((f"{name} network", "ox"[len(marks) % 2], [values[place] for place in names]))
     for title, marker, values in marks:
         axes.plot(values, names, marker, color=CONTROL, label=title, fillstyle="none", markersize=7)
-    axes.set_xlabel("partial rank correlation of entropy and error, motion held fixed (line: sd over pairs)")
+    axes.set_xlabel("partial rank correlation, motion held fixed (line: sd over pairs)")
     key_below(figure, 4)
     return figure
 

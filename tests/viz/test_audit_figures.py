@@ -140,7 +140,7 @@ def test_single_experts_stand_in_a_matrix_below():
     assert matrix.images[0].get_clim() == (-0.5, 0.5)
     assert ticks_of(matrix, "y") == [(0, "decoder.0 z"), (1, "encoder.1 z")]
     written = {text.get_position(): text.get_text() for text in matrix.texts}
-    assert written == {(0, 0): "1³ +0.500", (1, 0): "3³ -0.250", (0, 1): "head 0 +0.125"}
+    assert written == {(0, 0): "1³\n+0.500", (1, 0): "3³\n-0.250", (0, 1): "head 0\n+0.125"}
     assert colours.get_ylabel() == "change of endpoint error, voxels"
 
 
@@ -160,7 +160,7 @@ def test_correlations_keep_their_sign_and_their_spread():
     marks = {line.get_label(): list(line.get_xdata()) for line in axes.lines if not line.get_label().startswith("_")}
     assert marks == {"another subject's entropy": [0.1, 0.2], "untrained network": [0.3, 0.4]}
     assert [name for name, _ in key_of(figure)][-1] == "trained"
-    assert axes.get_xlabel() == "partial rank correlation of entropy and error, motion held fixed (line: sd over pairs)"
+    assert axes.get_xlabel() == "partial rank correlation, motion held fixed (line: sd over pairs)"
 
 
 def test_agreement_stands_beside_its_chance():
