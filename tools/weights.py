@@ -129,11 +129,11 @@ def ship(model: nn.Module, path: Path, pairs: Pairs) -> str:
     return "float32"
 
 
-def card(name: str, recipe: Recipe, model: nn.Module, pairs: Pairs, *, made: dict) -> dict:
+def card(name: str, recipe: Recipe, model: nn.Module, pairs: Pairs, *, made: dict, surfaces: bool) -> dict:
     """Everything to know about one network, every figure measured here."""
     where = best_device(recipe.training.device)
     methods = {method: METHODS[method] for method in recipe.beside} | {name: model.to(where)}
-    table = evaluate(methods, pairs, device=where, progress=True)
+    table = evaluate(methods, pairs, device=where, surfaces=surfaces, progress=True)
     return {
         "name": name,
         "title": recipe.title,
@@ -174,7 +174,7 @@ def make(name: str, recipe: Recipe, *, out: Path, work: Path, quick: bool, measu
         model, seconds, curve = train(recipe, work / name, quick=quick)
         made = {"date": began, "seconds": round(seconds, 1), "code": revision(), "validation": curve}
         made |= machine(best_device(recipe.training.device)) | {"precision": ship(model, path, test)}
-    result = card(name, recipe, load_model(path), test, made=made)
+    result = card(name, recipe, load_model(path), test, made=made, surfaces=not quick)
     write_json_whole(record, result)
     return result
 
