@@ -58,7 +58,7 @@ def find_weights(weights: str | Path) -> Path:
         FileNotFoundError: a name that no network in `data/weights` has; the sentence says which there are.
     """
     path = Path(weights)
-    if path.exists() or path.name != str(weights) or path.suffix:
+    if path.is_file() or path.name != str(weights) or path.suffix:
         return path
     folder = checkout_folder(WEIGHTS_FOLDER)
     known = sorted(file.stem for file in folder.glob("*.safetensors")) if folder else []

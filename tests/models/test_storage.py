@@ -1,6 +1,7 @@
 """Models by name, weights on disk."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,6 +88,9 @@ def clone(tmp_path, monkeypatch):
 def test_networks_of_the_repository_are_known_by_name(clone, monkeypatch, tmp_path):
     assert models.load_model("lung").sizes.voxels == (2.0, 0.0)
     assert models.find_weights("liver") == clone / "liver.safetensors"
+    Path("liver").mkdir()  # a folder of data by that name is no file of weights
+    assert models.find_weights("liver") == clone / "liver.safetensors"
+    Path("liver").rmdir()
     # A file of that name goes first; whatever looks like a path is one.
     models.save_weights("liver", Shift(ShiftSizes(dims=2, voxels=(3.0, 0.0))))
     assert models.load_model("liver").sizes.voxels == (3.0, 0.0)
