@@ -148,7 +148,9 @@ def random_matrix(dims: int, options: Augmentation, generator: torch.Generator) 
 
 
 def recolour(image: Tensor, options: Augmentation, generator: torch.Generator) -> Tensor:
-    """One image with another gain, gamma and noise, cut to [0, 1]."""
+    """One image with another gain, gamma and noise, cut to [0, 1]; as it is where no colour changes."""
+    if not any((options.gamma, options.gain, options.noise)):
+        return image
     gamma, gain = (
         math.exp(spread * float(torch.randn((), generator=generator))) for spread in (options.gamma, options.gain)
     )

@@ -47,6 +47,16 @@ def test_nothing_is_changed_unless_it_is_named(pair):
     assert (same.name, same.spacing) == ("ramps", (1.0, 1.0, 2.0))
 
 
+def test_intensities_beyond_one_are_left_alone_unless_colours_change(pair):
+    """Images of one's own need not lie in [0, 1]; a curve is defined there alone."""
+    wide = replace(pair, moving=3 * pair.moving - 1)
+    assert torch.equal(augment(wide, Augmentation(mirror=(2,)), seeded(0)).moving, wide.moving)  # the same mirrored
+    bent = augment(wide, Augmentation(shift=1.0), seeded(0)).moving
+    assert float(bent.min()) < -0.5
+    assert float(bent.max()) > 1.5
+    assert float(augment(wide, Augmentation(noise=1e-6), seeded(0)).moving.max()) == 1
+
+
 def test_the_generator_decides_and_both_images_are_changed_by_themselves(pair):
     everything = Augmentation((2,), ((1, 2),), 10, 0.1, 1.0, 1.0, 3.0, 0.2, 0.1, 0.05)
     first, again, other = (augment(pair, everything, seeded(seed)) for seed in (0, 0, 1))
