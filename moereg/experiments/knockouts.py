@@ -18,7 +18,7 @@ from moereg.experiments.controls import (
     without_expert,
     without_expert_of,
 )
-from moereg.experiments.finding import Finding, effect_between, kept
+from moereg.experiments.finding import Effect, Finding, effect_between, kept
 from moereg.metrics import UNDECIDED, evaluate
 from moereg.nn.observe import Change, find_routers, intervene
 from moereg.nn.routing import Router
@@ -97,8 +97,7 @@ def knock_out_sentence(rows: Sequence[dict]) -> str:
         return sorted(own, key=lambda row: -sign * row[f"{keys[0]}_change"])
 
     def said(row: dict) -> str:
-        names = {key: row[key] for key in ("change", "what", "layer", "router")}
-        effects = {key: effect_between(rows, names, {"change": "complete"}, key) for key in keys}
+        effects = {key: _cost(rows, row, key) for key in keys}
         return ", ".join(f"{WORDS[key]} {effect.text()}, {effect.judged(key)}" for key, effect in effects.items())
 
     parts = []
@@ -120,15 +119,18 @@ def knock_out_sentence(rows: Sequence[dict]) -> str:
 
 def _of_singles(rows: Sequence[dict], singles: Sequence[dict], key: str) -> str:
     """How many experts of one layer and router are missed by themselves."""
-    judged = []
-    for row in singles:
-        names = {name: row[name] for name in ("change", "what", "layer", "router")}
-        judged.append(effect_between(rows, names, {"change": "complete"}, key).judged(key))
+    judged = [_cost(rows, row, key).judged(key) for row in singles]
     return (
         f"Of {len(singles)} single experts, each of one layer and router, {judged.count('worse')} are missed in "
         f"{WORDS[key]}, {judged.count('better')} are better away and {judged.count(UNDECIDED)} {UNDECIDED}; by chance "
         f"{len(singles) / 40:.1f} would be missed."
     )
+
+
+def _cost(rows: Sequence[dict], row: dict, key: str) -> Effect:
+    """What one change does to a measure, against the complete network."""
+    names = {name: row[name] for name in ("change", "what", "layer", "router")}
+    return effect_between(rows, names, {"change": "complete"}, key)
 
 
 def _place(row: dict) -> str:
