@@ -18,8 +18,8 @@ from moereg.experiments.controls import (
     without_expert,
     without_expert_of,
 )
-from moereg.experiments.finding import Effect, Finding, effect_between, kept
-from moereg.metrics import UNDECIDED, evaluate
+from moereg.experiments.finding import Finding, effect_between, kept
+from moereg.metrics import UNDECIDED, Effect, evaluate
 from moereg.nn.observe import Change, find_routers, intervene
 from moereg.nn.routing import Router
 
