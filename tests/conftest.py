@@ -27,3 +27,14 @@ def _plain_errors(request):
 def generator() -> torch.Generator:
     """A fresh random stream, the same in every test."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def hippocampus() -> None:
+    """Skips where the real scans are not."""
+    from moereg.data import datasets
+
+    try:
+        datasets.hippocampus(split="test", count=1)
+    except FileNotFoundError as missing:
+        pytest.skip(f"real scans are not here: {missing}")

@@ -128,11 +128,8 @@ def test_train_and_test_pairs_are_different():
 
 
 @pytest.mark.data
+@pytest.mark.usefixtures("hippocampus")
 def test_the_same_job_on_real_scans(tmp_path):
-    try:
-        datasets.load("hippocampus", "test", count=1)
-    except FileNotFoundError as missing:
-        pytest.skip(f"real scans are not here: {missing}")
     plan = demo.plan_for("hippocampus", "cpu")
     plan = replace(plan, train_pairs=2, test_pairs=2, training=replace(plan.training, steps=1), sizes=TINY)
     result = demo.run(tmp_path, data="hippocampus", plan=plan, progress=False)

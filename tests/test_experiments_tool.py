@@ -52,13 +52,8 @@ def test_in_miniature(name, tmp_path, capsys):
 
 @pytest.mark.data
 @pytest.mark.plain_errors
+@pytest.mark.usefixtures("hippocampus")
 def test_on_real_scans_in_miniature(tmp_path):
-    from moereg.data import datasets
-
-    try:
-        datasets.load("hippocampus", "test", count=1)
-    except FileNotFoundError as missing:
-        pytest.skip(f"real scans are not here: {missing}")
     tool.main(["hippocampus", "--quick", "--out", str(tmp_path)])
     check_record(tmp_path / "hippocampus.json", "hippocampus")
 

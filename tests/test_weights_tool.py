@@ -126,11 +126,8 @@ def test_miniatures_never_replace_what_was_trained(capsys):
 
 
 @pytest.mark.data
+@pytest.mark.usefixtures("hippocampus")
 def test_on_real_scans_in_miniature(tmp_path):
-    try:
-        datasets.load("hippocampus", "test", count=1)
-    except FileNotFoundError as missing:
-        pytest.skip(f"real scans are not here: {missing}")
     tool.main(["hippocampus-images", "--quick", "--out", str(tmp_path)])
     card = json.loads((tmp_path / "hippocampus-images.json").read_text())
     assert card["methods"]["hippocampus-images"]["epe"] is None
