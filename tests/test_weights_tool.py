@@ -6,17 +6,28 @@ from dataclasses import replace
 import pytest
 import torch
 
+from moereg.classical import METHODS
 from moereg.data import datasets
-from moereg.models import MODELS, load_model
+from moereg.metrics import evaluate
+from moereg.models import MODELS, build_for, load_model
 from moereg.models.storage import read_tensors
+from moereg.training import fit
 from tests.oracle_models import Shift, ShiftSizes, box_pair, enter
 from tools import weights as tool
 
 pytestmark = pytest.mark.plain_errors  # sets that read a pair when it is asked for are no sequences
 
 
-def test_in_miniature(tmp_path, capsys):
+def test_in_miniature(tmp_path, capsys, monkeypatch):
+    real, asked, trained_on = datasets.load, [], []
+    monkeypatch.setattr(datasets, "load", lambda *names, **options: asked.append(names) or real(*names, **options))
+    monkeypatch.setattr(
+        tool, "fit", lambda model, pairs, *a, **o: trained_on.append(pairs) or fit(model, pairs, *a, **o)
+    )
     tool.main(["abdomen-flat", "--quick", "--out", str(tmp_path)])
+    assert sorted(asked) == [("abdomen", split) for split in ("test", "train", "val")]
+    (train,) = trained_on
+    assert torch.equal(train[0].fixed, real("abdomen", "train", shape=(24, 24), count=2)[0].fixed)
     card = json.loads((tmp_path / "abdomen-flat.json").read_text())
     model = load_model(tmp_path / "abdomen-flat.safetensors")
     recipe = tool.RECIPES["abdomen-flat"]
@@ -29,6 +40,10 @@ def test_in_miniature(tmp_path, capsys):
         assert len(values["pairs"]) == 2
         assert values["dice"] == pytest.approx(sum(pair["dice_mean"] for pair in values["pairs"]) / 2)
         assert sorted(values["pairs"][0]) == ["dice_mean", "epe", "fold_fraction", "pair"]
+    test = real("abdomen", "test", shape=(24, 24), count=2)
+    beside = {name: METHODS[name] for name in ("identity", "demons-symmetric")}
+    for name, measured in evaluate(beside | {"abdomen-flat": model}, test, surfaces=False).items():
+        assert card["methods"][name]["epe"] == pytest.approx(measured["epe"])
     assert card["made"]["seconds"] > 0
     assert card["made"]["precision"] in ("float16", "float32")
     assert card["made"]["torch"] == card["measured"]["torch"] == torch.__version__
@@ -42,17 +57,20 @@ def test_in_miniature(tmp_path, capsys):
 
 
 def test_a_training_that_was_broken_off_goes_on(tmp_path, monkeypatch):
-    recipe, seen = tool.RECIPES["abdomen-flat"], []
-    real = tool.fit
+    recipe, seen, begun = tool.RECIPES["abdomen-flat"], [], []
 
-    def fit(model, pairs, config, **options):
+    def watched_fit(model, pairs, config, **options):
         seen.append((config.steps, len(pairs), options["out"], options["resume"]))
-        return real(model, pairs, config, progress=False, **options)
+        begun.append([parameter.detach().clone() for parameter in model.parameters()])
+        return fit(model, pairs, config, progress=False, **options)
 
-    monkeypatch.setattr(tool, "fit", fit)
+    monkeypatch.setattr(tool, "fit", watched_fit)
     first, seconds, curve = tool.train(recipe, tmp_path / "flat", quick=True)
     again, same, kept = tool.train(recipe, tmp_path / "flat", quick=True)
     assert seen == [(2, 2, tmp_path / "flat", True)] * 2
+    torch.manual_seed(recipe.training.seed)
+    start = build_for(recipe.model, recipe.pairs("train", quick=True))
+    assert all(torch.equal(a, b) for a, b in zip(begun[0], start.parameters(), strict=True))
     assert same == seconds
     assert [point["step"] for point in curve] == [1, 2]
     assert kept == curve
