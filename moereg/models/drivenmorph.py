@@ -35,8 +35,8 @@ from moereg.filters import halve
 from moereg.models.registration import Registration, Similarity
 from moereg.nn.attention import MultiHeadAttention, MutualAttention, Windows
 from moereg.nn.blocks import PyramidEncoder
+from moereg.nn.convolution import convolution
 from moereg.nn.demons import NeuralDemonsLayer
-from moereg.nn.shmoe import convolution
 
 
 @dataclass(frozen=True)

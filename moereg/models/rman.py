@@ -36,7 +36,7 @@ from moereg.fields import identity_grid, sample, upsample, upsample_field
 from moereg.models.registration import Registration
 from moereg.nn.attention import MutualAttention, Windows, attention_at
 from moereg.nn.blocks import fast_layout
-from moereg.nn.shmoe import convolution
+from moereg.nn.convolution import convolution
 
 ATTENTION = ("mutual", "self", "none")
 STRIDES = (16, 8)  # voxels from token to token in the two attention modules, in the order in which they act

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from moereg.nn.convolution import convolution
 from moereg.nn.moa import MixtureOfAttentionHeads
 from moereg.nn.routing import Routing
-from moereg.nn.shmoe import convolution
 
 
 class ConvolutionBlock(nn.Sequential):

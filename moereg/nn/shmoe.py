@@ -23,20 +23,15 @@ mixtures and most experts' maps of C' channels are never made, and each expert's
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from moereg.checks import check_choice
+from moereg.nn.convolution import convolution, convolve
 from moereg.nn.routing import Router, Routing, Site
 
 EXPERT_KINDS = ("full", "nested", "separable")
 DIRECTIONS = {2: ("y", "x"), 3: ("z", "y", "x")}
-
-
-def convolution(dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
-    """The convolution class for 2-D or 3-D."""
-    return {2: nn.Conv2d, 3: nn.Conv3d}[dims]
 
 
 class ConvolutionExperts(nn.Module):
@@ -138,7 +133,6 @@ def _read_convolution(conv: nn.Module, features: Tensor, readout: Tensor) -> Ten
     # a . (W * h + b) = (a W) * h + a . b
     weight = torch.einsum("rc,c...->r...", readout, cast(Tensor, conv.weight))
     bias = readout @ cast(Tensor, conv.bias)
-    convolve = {2: F.conv2d, 3: F.conv3d}[features.ndim - 2]
     return convolve(features, weight, bias, padding=[extent // 2 for extent in weight.shape[2:]])
 
 

@@ -1,0 +1,59 @@
+"""Convolutions for two and three dimensions that never meet torch's slow path.
+
+On a CPU torch hands 3-D convolutions to oneDNN, with two exceptions: a batch of one whose input is small (C D H of at
+most 20480), and kernels of one voxel on a single thread. There its own `slow_conv3d` computes the same numbers in up
+to eight times the time. One pair registered by itself is such a batch. `convolve` calls oneDNN itself then; this is the
+one place of the library that does. Gradients are torch's own in either case.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def convolution(dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
+    """The convolution class for 2-D or 3-D."""
+    return {2: nn.Conv2d, 3: Convolution3d}[dims]
+
+
+class Convolution3d(nn.Conv3d):
+    """`nn.Conv3d` by `convolve`: the same parameters, the same numbers."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.padding_mode != "zeros" or isinstance(self.padding, str) or any(d != 1 for d in self.dilation):
+            return super()._conv_forward(input, weight, bias)
+        return convolve(input, weight, bias, stride=self.stride, padding=self.padding, groups=self.groups)
+
+
+def convolve(
+    features: Float[Tensor, "batch channel *space"],
+    weight: Float[Tensor, "out in *kernel"],
+    bias: Float[Tensor, " out"] | None = None,
+    *,
+    stride: Sequence[int] | int = 1,
+    padding: Sequence[int] | int = 0,
+    groups: int = 1,
+) -> Float[Tensor, "batch out *result"]:
+    """`F.conv2d` or `F.conv3d`, whichever the features need."""
+    dims = features.ndim - 2
+    if dims == 3 and _slow_in_torch(features):
+        stride, padding = ([step] * dims if isinstance(step, int) else list(step) for step in (stride, padding))
+        return torch.mkldnn_convolution(features, weight, bias, padding, stride, [1] * dims, groups)
+    plain = {2: F.conv2d, 3: F.conv3d}[dims]
+    return plain(features, weight, bias, stride=stride, padding=padding, groups=groups)
+
+
+def _slow_in_torch(features: Tensor) -> bool:
+    """Whether torch may choose `slow_conv3d` where oneDNN could do it."""
+    return (
+        (len(features) == 1 or not torch.is_grad_enabled())
+        and features.device.type == "cpu"
+        and features.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")  # which knows F.conv3d, and would not lower the precision here
+        and not torch.compiler.is_compiling()  # the compiler has convolutions of its own
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+    )
