@@ -2,7 +2,7 @@
 
 from moereg.training.config import SIMILARITIES, History, TrainingConfig, best_device
 from moereg.training.loop import choose_pairs, fit, learning_rate
-from moereg.training.loss import Batch, batch_dice, collate, registration_loss, soft_dice_loss
+from moereg.training.loss import Batch, batch_dice, collate, motion_loss, registration_loss, soft_dice_loss
 from moereg.training.refinement import Refined, refine
 from moereg.training.segmenter import fit_segmenter, prepare
 
@@ -19,6 +19,7 @@ __all__ = [
     "fit",
     "fit_segmenter",
     "learning_rate",
+    "motion_loss",
     "prepare",
     "refine",
     "registration_loss",

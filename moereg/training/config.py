@@ -24,6 +24,7 @@ class TrainingConfig:
     similarity: str = "lncc"  # "lncc" (window 9) or "mse"
     smoothness: float = 0.1  # weight of diffusion(u), u in voxels
     labels: float = 0.0  # weight of 1 - soft Dice; above zero the training is weakly supervised
+    motion: float = 0.0  # weight of the endpoint error, voxels, where a pair's true displacement is known
     balance: float = 0.01  # weight of the load-balance loss
     z: float = 0.001  # weight of the z loss
     information: float = 0.0  # weight of minus the information that experts carry about the place
@@ -38,7 +39,7 @@ class TrainingConfig:
     checkpoint_every: int = 100  # steps
 
     # Of the terms of the loss.
-    WEIGHTS: ClassVar = ("smoothness", "labels", "balance", "z", "information", "folds", "inverse", "force")
+    WEIGHTS: ClassVar = ("smoothness", "labels", "motion", "balance", "z", "information", "folds", "inverse", "force")
 
     def __post_init__(self):
         check_choice("similarity", self.similarity, tuple(SIMILARITIES))

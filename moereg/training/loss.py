@@ -2,14 +2,16 @@
 
     loss = sum over terms of weight * term
 
-The terms are those that the model's result offers (`Registration.loss_terms`), and "labels", which needs label maps.
-`TrainingConfig` holds a weight of the same name for each; "similarity" has weight one.
+The terms are those that the model's result offers (`Registration.loss_terms`), "labels", which needs label maps, and
+"motion", which needs the true displacement: phantoms have it, scans do not. `TrainingConfig` holds a weight of the same
+name for each; "similarity" has weight one.
 
 | term         | of                     | formula                                                    |
 |--------------|------------------------|------------------------------------------------------------|
 | "similarity" | every model            | `similarity(warped, fixed)`                                |
 | "smoothness" | every model            | `diffusion(u)`                                             |
 | "labels"     | every labelled pair    | `1 - soft Dice`                                            |
+| "motion"     | every known motion     | `mean |u - u*|` over the pair's region                     |
 | "balance"    | models that route      | `N sum_i f_i P_i`, mean over layers                        |
 | "z"          | models that route      | `mean logsumexp(x)^2`, mean over layers                    |
 | "information" | models that route     | `-MI(expert; voxel)`, mean over layers                     |
@@ -23,7 +25,7 @@ For SegReg, similarity and smoothness are sums over regions.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from moereg.data.pairs import Pairs
@@ -42,6 +44,8 @@ class Batch:
     fixed: Float[Tensor, "batch channel *space"]
     moving_labels: Int[Tensor, "batch 1 *space"] | None
     fixed_labels: Int[Tensor, "batch 1 *space"] | None
+    motion: Float[Tensor, "pair dims *space"] | None = None  # the truth of the first half of the batch
+    region: Bool[Tensor, "pair 1 *space"] | None = None  # where it means something
 
     @property
     def labels(self) -> tuple[Tensor, Tensor] | None:
@@ -53,15 +57,25 @@ class Batch:
 
 def collate(pairs: Pairs, device: torch.device | str) -> Batch:
     """Stack pairs: first all moving -> fixed, then all fixed -> moving."""
-    moving, fixed = (torch.stack([getattr(p, name) for p in pairs]).to(device) for name in ("moving", "fixed"))
-    labelled = all(p.moving_labels is not None and p.fixed_labels is not None for p in pairs)
-    if not labelled:
-        return Batch(torch.cat([moving, fixed]), torch.cat([fixed, moving]), None, None)
-    first, second = (
-        torch.stack([getattr(p, name) for p in pairs]).to(device) for name in ("moving_labels", "fixed_labels")
-    )
+
+    def stacked(name: str) -> Tensor | None:
+        """One thing of all pairs, where every pair has it."""
+        values = [getattr(pair, name) for pair in pairs]
+        return None if any(value is None for value in values) else torch.stack(values).to(device)
+
+    def both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+        """One thing of both directions."""
+        return None if first is None or second is None else torch.cat([first, second])
+
+    moving, fixed = (torch.stack([getattr(pair, name) for pair in pairs]).to(device) for name in ("moving", "fixed"))
+    labels = stacked("moving_labels"), stacked("fixed_labels")
     return Batch(
-        torch.cat([moving, fixed]), torch.cat([fixed, moving]), torch.cat([first, second]), torch.cat([second, first])
+        torch.cat([moving, fixed]),
+        torch.cat([fixed, moving]),
+        both(*labels),
+        both(*reversed(labels)),
+        stacked("displacement"),
+        stacked("region"),
     )
 
 
@@ -74,6 +88,8 @@ def registration_loss(
     terms = registration.loss_terms(batch.moving, batch.fixed, SIMILARITIES[config.similarity], skip=unwanted)
     if config.labels and batch.labels is not None:
         terms["labels"] = soft_dice_loss(*batch.labels, registration.displacement)
+    if config.motion and batch.motion is not None:
+        terms["motion"] = motion_loss(registration.displacement[: len(batch.motion)], batch.motion, batch.region)
     if config.folds:
         terms["folds"] = folding(registration.displacement)
     if config.inverse:
@@ -95,6 +111,16 @@ def soft_dice_loss(
     overlap = 2 * (warped * fixed).flatten(2).sum(2)
     total = (warped + fixed).flatten(2).sum(2)
     return 1 - (overlap / total.clamp_min(1)).mean()
+
+
+def motion_loss(
+    displacement: Float[Tensor, "pair dims *space"],
+    truth: Float[Tensor, "pair dims *space"],
+    region: Bool[Tensor, "pair 1 *space"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean endpoint error in voxels, over `region` where there is one; smooth at zero."""
+    error = ((displacement - truth).square().sum(1, keepdim=True) + 1e-6).sqrt()
+    return error.mean() if region is None else error[region].mean()
 
 
 def batch_dice(registration: Registration, batch: Batch) -> float:

@@ -20,6 +20,7 @@ def test_defaults():
         "similarity": "lncc",
         "smoothness": 0.1,
         "labels": 0.0,
+        "motion": 0.0,
         "balance": 0.01,
         "z": 0.001,
         "information": 0.0,
@@ -51,7 +52,9 @@ def test_the_learning_rate_is_above_zero_and_need_not_be_whole():
             TrainingConfig(learning_rate=wrong)
 
 
-@pytest.mark.parametrize("name", ["smoothness", "labels", "balance", "z", "information", "folds", "inverse", "force"])
+@pytest.mark.parametrize(
+    "name", ["smoothness", "labels", "motion", "balance", "z", "information", "folds", "inverse", "force"]
+)
 def test_weights_are_zero_or_more(name):
     assert name in TrainingConfig.WEIGHTS
     assert getattr(TrainingConfig(**{name: 0}), name) == 0

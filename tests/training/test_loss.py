@@ -16,6 +16,7 @@ from moereg.training import (
     TrainingConfig,
     batch_dice,
     collate,
+    motion_loss,
     registration_loss,
     soft_dice_loss,
 )
@@ -235,9 +236,38 @@ def test_one_pair_without_labels_leaves_them_out_of_the_batch(missing):
 
 def test_a_batch_lies_on_the_device_named():
     batch = collate([box_pair((12, 9), (2, 2), (4, 5), (1, 1))], "meta")
-    assert {tensor.device.type for tensor in vars(batch).values()} == {"meta"}
+    assert {tensor.device.type for tensor in vars(batch).values() if tensor is not None} == {"meta"}
     unlabelled = replace(box_pair((12, 9), (2, 2), (4, 5), (1, 1)), moving_labels=None)
     assert collate([unlabelled], "meta").fixed.device.type == "meta"
+
+
+def test_known_motion_is_learnt_in_its_own_direction_and_where_it_means_something(known):
+    """Voxels that miss the truth by (0.3, 0.4), half a voxel, where it counts, and by more where it does not."""
+    pair = box_pair((5, 6), (1, 1), (2, 2), (1, 1))
+    region = torch.zeros(1, 5, 6, dtype=torch.bool)
+    region[..., :2] = True
+    pairs = [replace(pair, region=region), replace(pair, region=region)]
+    batch = collate(pairs, "cpu")
+    assert torch.equal(batch.motion, torch.stack([pair.displacement] * 2))
+    assert torch.equal(batch.region, torch.stack([region] * 2))
+    off = torch.tensor([0.3, 0.4])[:, None, None].where(region, torch.tensor(7.0))
+    found = torch.cat([batch.motion + off, torch.full((2, 2, 5, 6), 99.0)])  # the way back is not known
+    registration = Registration(found, batch.fixed)
+    total, parts = registration_loss(registration, batch, replace(CONFIG, motion=4.0))
+    assert float(parts["motion"]) == pytest.approx(0.5, abs=1e-5)
+    assert float(total) == pytest.approx(float(parts["similarity"]) + 2, abs=1e-4)
+    everywhere = replace(batch, region=None)
+    _, parts = registration_loss(registration, everywhere, replace(CONFIG, motion=4.0))
+    assert float(parts["motion"]) == pytest.approx((10 * 0.5 + 20 * 98**0.5) / 30, rel=1e-5)
+    unknown = collate([pairs[0], replace(pair, displacement=None)], "cpu")
+    assert unknown.motion is None
+    assert "motion" not in registration_loss(registration, unknown, replace(CONFIG, motion=4.0))[1]
+
+
+def test_the_endpoint_error_has_a_gradient_at_zero():
+    displacement = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    motion_loss(displacement, torch.zeros(1, 2, 3, 3)).backward()
+    assert torch.equal(displacement.grad, torch.zeros(1, 2, 3, 3))
 
 
 def test_a_voxel_of_which_half_is_left_is_less_than_two_voxels():
