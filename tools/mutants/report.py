@@ -97,8 +97,8 @@ def write(project: Project, verdicts: list[Verdict], minutes: float, notes: list
     lines = [
         "# Mutation testing: the last whole run",
         "",
-        f"`make mutants-all`, {date.today()}, {machine}. The last go took {minutes:.0f} minutes; what earlier ones found",
-        "stands where neither the code nor its tests changed. A mutant is one change in one place;",
+        f"`make mutants-all`, {date.today()}, {machine}. The last go took {minutes:.0f} minutes; what was known",
+        "before stands where neither code nor tests changed. A mutant is one change in one place;",
         f"it is killed if a test of the unit layer fails or does not end. It faces at most {MOST_TESTS} tests or",
         f"{MOST_SECONDS:.0f} seconds of them, nearest first. Accepted survivors do not count.",
         "",
