@@ -1,7 +1,7 @@
 """Experiments: questions with controls and seeds, each answered by a `Finding` whose sentence is computed from rows."""
 
 from moereg.experiments.ablation import DECISIONS, KINDS, VARIANTS, Variant, ablation
-from moereg.experiments.audit import audit, control_networks, load
+from moereg.experiments.audit import audit, control_networks, expert_load
 from moereg.experiments.axis import axis_test
 from moereg.experiments.contests import contest, contest_rows
 from moereg.experiments.degradation import quality_sweep
@@ -34,9 +34,9 @@ __all__ = [
     "control_networks",
     "effect_between",
     "entropy_against_error",
+    "expert_load",
     "force_against_truth",
     "knock_out",
-    "load",
     "quality_sweep",
     "recursion_sweep",
     "seed_stability",

@@ -13,7 +13,7 @@ from torch import nn
 from moereg.data.pairs import Pairs
 from moereg.experiments.finding import Finding, effect_between, kept
 from moereg.experiments.protocol import OnRows, Protocol, Task, count_parameters, nothing, train_one
-from moereg.experiments.running import decoders, run
+from moereg.experiments.running import decoders, registrations
 from moereg.metrics import UNDECIDED, evaluate
 from moereg.nn.observe import find_routers
 
@@ -102,7 +102,7 @@ def indecision(model: nn.Module, pairs: Pairs) -> float | None:
     """Mean entropy of decoder routers over `log N`: 1 where they never prefer any expert, 0 where they are sure."""
     shares = [
         float(routing.entropy().mean()) / float(np.log(len(routing.experts)))
-        for _, result in run(model, pairs)
+        for _, result in registrations(model, pairs)
         for routing in decoders(result)
         if len(routing.experts) > 1
     ]

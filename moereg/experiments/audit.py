@@ -20,7 +20,7 @@ from moereg.experiments.doubt import entropy_against_error
 from moereg.experiments.finding import Finding
 from moereg.experiments.knockouts import knock_out
 from moereg.experiments.organs import usage_by_organ
-from moereg.experiments.running import run
+from moereg.experiments.running import registrations
 from moereg.models import build
 from moereg.models.registry import describe
 from moereg.nn.observe import find_routers
@@ -47,7 +47,7 @@ def audit(
         seed: of what is random in the controls.
     """
     findings = [
-        load(model, pairs),
+        expert_load(model, pairs),
         usage_by_organ(model, pairs, controls=controls),
         knock_out(model, pairs, seed=seed, single=single),
     ]
@@ -71,11 +71,11 @@ def control_networks(model: nn.Module, *, seed: int = 0) -> dict[str, nn.Module]
     return {"untrained": untrained.eval(), "random-router": random.eval()}
 
 
-def load(model: nn.Module, pairs: Pairs) -> Finding:
+def expert_load(model: nn.Module, pairs: Pairs) -> Finding:
     """How are assignments shared out, per layer and router?"""
     totals: dict[str, Tensor] = {}
     names: dict[str, Routing] = {}
-    for _, result in run(model, pairs):
+    for _, result in registrations(model, pairs):
         for layer, routing in result.routing.items():
             totals[layer] = totals.get(layer, 0) + routing.load() / len(pairs)
             names[layer] = routing

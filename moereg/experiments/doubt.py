@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from moereg.data.pairs import Pair, Pairs
 from moereg.experiments.finding import Finding
 from moereg.experiments.organs import TRAINED
-from moereg.experiments.running import decoders, run
+from moereg.experiments.running import decoders, registrations
 from moereg.experiments.statistics import labels_on_grid, partial_rank_correlation, rank_correlation
 from moereg.metrics import UNDECIDED, paired_effect
 from moereg.nn.routing import Routing
@@ -52,7 +52,7 @@ def entropy_against_error(
 
 def _rows(network: str, model: nn.Module, pairs: Pairs, seed: int) -> list[dict]:
     generator = torch.Generator().manual_seed(seed)
-    results = list(run(model, pairs))
+    results = list(registrations(model, pairs))
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for number, (pair, result) in enumerate(results):
         following = results[(number + 1) % len(results)][1]

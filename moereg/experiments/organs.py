@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from moereg.data.pairs import Pair, Pairs
 from moereg.experiments.finding import Finding
-from moereg.experiments.running import run
+from moereg.experiments.running import registrations
 from moereg.experiments.statistics import gate_table, information, labels_on_grid
 from moereg.metrics import UNDECIDED, Effect, paired_effect
 
@@ -63,7 +63,7 @@ def usage_by_organ(model: nn.Module, pairs: Pairs, *, controls: dict[str, nn.Mod
 def _rows(network: str, model: nn.Module, pairs: Pairs, count: int) -> list[dict]:
     """All routers of one network."""
     found: dict[tuple[str, str], dict] = {}
-    for number, (pair, result) in enumerate(run(model, pairs)):
+    for number, (pair, result) in enumerate(registrations(model, pairs)):
         others = [other for index, other in enumerate(pairs) if index != number]
         for routing in result.routing.values():
             own, *theirs = (labels_on_grid(each.require("fixed_labels"), routing.stride) for each in (pair, *others))

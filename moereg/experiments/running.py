@@ -10,7 +10,7 @@ from moereg.models import Registration
 from moereg.nn.routing import Routing
 
 
-def run(model: nn.Module, pairs: Pairs) -> Iterator[tuple[Pair, Registration]]:
+def registrations(model: nn.Module, pairs: Pairs) -> Iterator[tuple[Pair, Registration]]:
     """Register every pair, in evaluation mode."""
     model.eval()
     for pair in pairs:

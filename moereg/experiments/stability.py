@@ -9,7 +9,7 @@ from torch import nn
 
 from moereg.data.pairs import Pairs
 from moereg.experiments.finding import Finding
-from moereg.experiments.running import decoders, run
+from moereg.experiments.running import decoders, registrations
 from moereg.experiments.statistics import agreement_table, best_match
 from moereg.metrics import UNDECIDED, paired_effect
 
@@ -20,7 +20,10 @@ def seed_stability(models: Sequence[nn.Module], pairs: Pairs) -> Finding:
     After the best one-to-one matching of experts (Hungarian method), beside the share that independent maps with the
     same loads would reach under *their* best matching.
     """
-    runs = [[{routing.name: routing for routing in decoders(result)} for _, result in run(m, pairs)] for m in models]
+    runs = [
+        [{routing.name: routing for routing in decoders(result)} for _, result in registrations(m, pairs)]
+        for m in models
+    ]
     rows = []
     for a, b in combinations(range(len(models)), 2):
         for layer, routing in runs[a][0].items():

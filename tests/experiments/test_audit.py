@@ -6,8 +6,8 @@ import torch
 from moereg import models
 from moereg.data import phantoms
 from moereg.data.pairs import Pair
-from moereg.experiments import audit, control_networks, load
-from moereg.experiments.running import run
+from moereg.experiments import audit, control_networks, expert_load
+from moereg.experiments.running import registrations
 from moereg.models.registration import Registration
 from moereg.nn.observe import find_routers
 from moereg.nn.routing import Routing
@@ -27,7 +27,7 @@ def pairs():
 
 
 def test_load_is_the_organs_area(pairs):
-    finding = load(RoutesByOrgan(), pairs)
+    finding = expert_load(RoutesByOrgan(), pairs)
     share = {(row["layer"], row["router"], row["expert"]): row["load"] for row in finding.rows}
     assert len(finding.rows) == len(share) == 2 + 2 * 2 * 3
     for router in ("y", "x"):
@@ -43,14 +43,14 @@ def test_load_is_the_organs_area(pairs):
 
 def test_load_is_the_mean_over_pairs(pairs):
     empty = Pair(0 * pairs[0].moving, 0 * pairs[0].fixed)
-    rows = load(RoutesByOrgan(), [pairs[0], empty]).rows
+    rows = expert_load(RoutesByOrgan(), [pairs[0], empty]).rows
     found = {(row["layer"], row["expert"]): row["load"] for row in rows if row["router"] != "y"}
     assert found["decoder.0.shmoe", "5²"] == pytest.approx(ORGAN / 1024 / 2, abs=1e-6)
 
 
 def test_idle_experts_are_named(pairs):
     """Expert 0 is never chosen by four routers, head 2 by none."""
-    assert load(RoutesByOrgan(), pairs).sentence == (
+    assert expert_load(RoutesByOrgan(), pairs).sentence == (
         "5 of 14 experts (counted per router) get less than 2% of the assignments, all of them in "
         "decoder.0.shmoe, decoder.1.shmoe, encoder.0.moa."
     )
@@ -65,15 +65,15 @@ def test_idle_experts_are_named(pairs):
 
     model = Busy()
     model.parts = 3
-    assert load(model, pairs[:1]).sentence == (
+    assert expert_load(model, pairs[:1]).sentence == (
         "0 of 3 experts (counted per router) get less than 2% of the assignments: none is idle."
     )
     model.parts = 64  # 1/64 is less than 2 %
-    assert load(model, pairs[:1]).sentence == (
+    assert expert_load(model, pairs[:1]).sentence == (
         "2 of 3 experts (counted per router) get less than 2% of the assignments, all of them in a."
     )
     model.parts = 49  # 1/49 is more
-    assert "none is idle" in load(model, pairs[:1]).sentence
+    assert "none is idle" in expert_load(model, pairs[:1]).sentence
 
 
 # ---- controls ----
@@ -115,7 +115,7 @@ def test_control_networks_are_a_fresh_one_and_one_with_other_routers(network):
 
 def test_runs_are_in_evaluation_mode_and_without_gradients(pairs):
     model = RoutesByOrgan().train()
-    results = list(run(model, pairs))
+    results = list(registrations(model, pairs))
     assert [pair for pair, _ in results] == pairs
     assert not model.training
     assert not any(result.displacement.requires_grad for _, result in results)
