@@ -62,7 +62,9 @@ WITH_LABELS = TrainingConfig(
     steps=10_000, similarity="mse", labels=1.0, smoothness=0.3, augmentation=SCANS, checkpoint_every=250, **DECIDED
 )
 WITHOUT_LABELS = replace(WITH_LABELS, similarity="lncc", labels=0.0, smoothness=0.5, folds=10.0)
-PHANTOMS = TrainingConfig(steps=12_000, similarity="lncc", smoothness=0.05, checkpoint_every=250, **DECIDED)
+PHANTOMS = TrainingConfig(
+    steps=12_000, learning_rate=2e-3, similarity="lncc", smoothness=0.03, checkpoint_every=250, **DECIDED
+)
 
 RECIPES: dict[str, Recipe] = {
     "hippocampus": Recipe("SHMoAReg, hippocampus, trained with labels", "shmoareg", "hippocampus", WITH_LABELS),
