@@ -87,7 +87,7 @@ class PretendFit:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, model, pairs, config, *, progress=True):
+    def __call__(self, model, pairs, config, *, progress=True, on_step=None):
         self.calls.append(Fitted(model, pairs, config, progress))
         for toy in model.modules():
             if isinstance(toy, Toy):

@@ -63,7 +63,7 @@ WITH_LABELS = TrainingConfig(
 )
 WITHOUT_LABELS = replace(WITH_LABELS, similarity="lncc", labels=0.0, smoothness=0.5, folds=10.0)
 PHANTOMS = TrainingConfig(
-    steps=12_000, learning_rate=2e-3, similarity="lncc", smoothness=0.03, checkpoint_every=250, **DECIDED
+    steps=7000, learning_rate=2e-3, similarity="lncc", smoothness=0.03, checkpoint_every=250, **DECIDED
 )
 
 RECIPES: dict[str, Recipe] = {
@@ -174,9 +174,9 @@ def make(name: str, recipe: Recipe, *, out: Path, work: Path, quick: bool, measu
     if measure:
         made = json.loads(record.read_text(encoding="utf-8"))["made"]
     else:
-        began = time.strftime("%Y-%m-%d")
+        made = {"date": time.strftime("%Y-%m-%d"), "code": revision()}  # as they were when it began
         model, seconds, curve = train(recipe, work / name, quick=quick)
-        made = {"date": began, "seconds": round(seconds, 1), "code": revision(), "validation": curve}
+        made |= {"seconds": round(seconds, 1), "validation": curve}
         made |= machine(best_device(recipe.training.device)) | {"precision": ship(model, path, test)}
     result = card(name, recipe, load_model(path), test, made=made, surfaces=not quick)
     write_json_whole(record, result)

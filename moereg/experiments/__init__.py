@@ -4,10 +4,12 @@ from moereg.experiments.ablation import DECISIONS, KINDS, VARIANTS, Variant, abl
 from moereg.experiments.audit import audit, control_networks, expert_load
 from moereg.experiments.axis import axis_test
 from moereg.experiments.contests import contest, contest_rows
+from moereg.experiments.decisions import decisions
 from moereg.experiments.degradation import quality_sweep
 from moereg.experiments.doubt import entropy_against_error
 from moereg.experiments.finding import Finding, effect_between
 from moereg.experiments.forces import force_against_truth
+from moereg.experiments.growth import growth
 from moereg.experiments.knockouts import knock_out
 from moereg.experiments.organs import usage_by_organ
 from moereg.experiments.protocol import Protocol, Task, train_one
@@ -32,10 +34,12 @@ __all__ = [
     "contest",
     "contest_rows",
     "control_networks",
+    "decisions",
     "effect_between",
     "entropy_against_error",
     "expert_load",
     "force_against_truth",
+    "growth",
     "knock_out",
     "quality_sweep",
     "recursion_sweep",

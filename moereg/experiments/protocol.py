@@ -51,6 +51,7 @@ def train_one(
     *,
     wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
     training: dict | None = None,
+    on_step: Callable[[int, nn.Module], None] | None = None,
     **sizes,
 ) -> nn.Module:
     """One network, its weights and the order of its pairs drawn from `seed`; on the CPU when it is done.
@@ -58,11 +59,13 @@ def train_one(
     Args:
         wrap: what is made of the network before it is trained.
         training: options of the training that differ from the protocol's.
+        on_step: see `moereg.training.fit`.
         sizes: of the network, where they differ from the protocol's.
     """
     torch.manual_seed(seed)
     model = wrap(build(protocol.model, **{"dims": task.dims} | protocol.sizes | sizes))
-    fit(model, task.train, replace(protocol.training, seed=seed, **(training or {})), progress=False)
+    config = replace(protocol.training, seed=seed, **(training or {}))
+    fit(model, task.train, config, progress=False, on_step=on_step)
     return model.cpu()
 
 

@@ -14,7 +14,7 @@ from moereg.viz.drivenmorph import draw_forces
 from moereg.viz.palette import CONTROL, MEASURED, OTHER
 from moereg.viz.rman import draw_recursions
 from moereg.viz.segreg import draw_labels, draw_quality, draw_regularity
-from moereg.viz.style import dots_over_seeds, heading
+from moereg.viz.style import dots_over_seeds, heading, key_below, line_over_seeds
 
 
 def draw(finding) -> Figure:
@@ -68,8 +68,65 @@ def draw_profiles(rows: list[dict]) -> Figure:
     return figure
 
 
+def draw_decisions(rows: list[dict]) -> Figure:
+    """How sure routers are, whether seeds agree, and how well each setting registers, one row of panels per task."""
+    tasks, settings = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "setting"))
+    panels = {"entropy": "entropy of routers / log N", "agreement": "same expert in two seeds", "dice": "Dice"}
+    panels |= {"epe": "endpoint error, voxels"} if any(row["epe"] is not None for row in rows) else {}
+    figure = Figure(figsize=(2.9 * len(panels) + 1, 0.34 * len(settings) * len(tasks) + 1.4), layout="constrained")
+    grid = np.array(figure.subplots(len(tasks), len(panels), sharey=True, squeeze=False))
+    for (t, task), (k, (key, title)) in ((a, b) for a in enumerate(tasks) for b in enumerate(panels.items())):
+        axes = grid[t, k]
+        own = {
+            setting: [row for row in rows if (row["task"], row["setting"]) == (task, setting)] for setting in settings
+        }
+        dots_over_seeds(axes, {setting: [row[key] for row in found] for setting, found in own.items()})
+        axes.set_xlabel(title)
+        if key == "agreement":
+            chances = [found[0]["chance"] for found in own.values()]
+            axes.plot(chances, range(len(settings)), "x", color=CONTROL, label="independent maps")
+        if key in ("entropy", "agreement"):
+            axes.set_xlim(-0.03, 1.03)
+    for axes, task in zip(grid[:, 0], tasks, strict=True):
+        heading(axes, task)
+    key_below(figure)
+    return figure
+
+
+def draw_growth(rows: list[dict]) -> Figure:
+    """Error, entropy, costs and agreement after ever more steps; dots are seeds, lines their means."""
+    figure = Figure(figsize=(11, 2.9), layout="constrained")
+    panels = figure.subplots(1, 4)
+    contents = (
+        ("endpoint error, voxels", [("epe", "of the network", MEASURED, "-")]),
+        ("entropy of routers / log N", [("entropy", "of the network", MEASURED, "-")]),
+        (
+            "cost, voxels",
+            [
+                ("expert_cost", "without the most missed expert", MEASURED, "-"),
+                ("gates_cost", "random gates", OTHER, "--"),
+            ],
+        ),
+        (
+            "same expert in two seeds",
+            [("agreement", "of the network", MEASURED, "-"), ("chance", "independent maps", CONTROL, ":")],
+        ),
+    )
+    for axes, (title, lines) in zip(panels, contents, strict=True):
+        for key, label, colour, dashes in lines:
+            line_over_seeds(axes, rows, "step", key, (colour, "o", dashes), label=label)
+        axes.set_xscale("log")
+        axes.set_xlabel("steps of training")
+        heading(axes, title)
+    panels[3].set_ylim(0, 1)
+    key_below(figure, 4)
+    return figure
+
+
 # Key of a row -> who draws rows that have it. The first that fits is taken.
 DRAWINGS: dict[str, Callable[[list[dict]], Figure]] = {
+    "setting": draw_decisions,
+    "expert_cost": draw_growth,
     "variant": draw_variants,
     "method": draw_variants,
     "extent": draw_profiles,
