@@ -60,7 +60,7 @@ bundle:
 
 experiments:
 	@tools/venv.sh $(ALL)
-	$(BIN)/python tools/experiments.py
+	$(BIN)/python -m tools.experiments
 
 weights:
 	@tools/venv.sh $(ALL)

@@ -155,6 +155,38 @@ def test_stability_compares_a_network_of_each_seed(asked):
     assert names(compared.args[1]) == names(trained[0].args[0].test)
 
 
+@pytest.mark.parametrize("name", ["decisions", "growth"])
+def test_routers_are_given_time_to_decide(name, asked):
+    [(_, protocol)] = tool.EXPERIMENTS[name](tool.QUICK)
+    [call] = asked
+    task, given = call.args
+    task = task[0] if name == "decisions" else task
+    assert (call.name, task.name, given) == (name, "breathing", protocol)
+    assert str(tool.BREATHING) in task.train[0].name
+    full = tool.decisions_protocol(tool.FULL)
+    assert (full.training.steps, full.seeds) == (1000, (0, 1, 2, 3, 4))
+    asked_to_decide = name == "growth"
+    assert (protocol.training.balance, protocol.training.information) == (
+        (0.0, 0.1) if asked_to_decide else (0.01, 0.0)
+    )
+
+
+@pytest.mark.parametrize("data", ["abdomen", "hippocampus"])
+def test_audits_are_of_the_networks_that_ship(data, asked, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(tool, "load_model", lambda name: loaded.append(name) or "network")
+    monkeypatch.setattr(tool, "demo_pairs", lambda data, scale: ([f"{data} train"], [f"{data} test"]))
+    monkeypatch.setattr(
+        Asked, "audit", lambda self, *args, **options: asked.append((args, options)) or [], raising=False
+    )
+    assert tool.EXPERIMENTS[data](tool.FULL) == []
+    controls, (args, options) = asked
+    assert (controls.name, controls.args) == ("control_networks", ("network",))
+    assert args == ("network", [f"{data} test"])
+    assert options["single"]
+    assert loaded == [data]
+
+
 @pytest.mark.parametrize(("name", "dims", "seeds"), [("contest", 2, (0, 1)), ("contest_volumes", 3, (0,))])
 def test_contests_are_held_on_two_anatomies(name, dims, seeds, asked):
     [(_, protocol)] = tool.EXPERIMENTS[name](tool.QUICK)

@@ -13,6 +13,7 @@ from moereg.models import MODELS, build_for, load_model
 from moereg.models.storage import read_tensors
 from moereg.training import fit
 from tests.oracle_models import Shift, ShiftSizes, box_pair, enter
+from tools import cards
 from tools import weights as tool
 
 pytestmark = pytest.mark.plain_errors  # sets that read a pair when it is asked for are no sequences
@@ -49,6 +50,9 @@ def test_in_miniature(tmp_path, capsys, monkeypatch):
     assert card["made"]["torch"] == card["measured"]["torch"] == torch.__version__
     printed = capsys.readouterr().out
     assert f"abdomen-flat: abdomen-flat: dice {card['methods']['abdomen-flat']['dice']:.4f}, epe " in printed
+    text = (tmp_path / "README.md").read_text()
+    assert text == cards.page([card])
+    assert "## abdomen-flat" in text
     # The same card without another training: when it was made stays, what is measured is the same.
     tool.main(["abdomen-flat", "--quick", "--measure", "--out", str(tmp_path)])
     again = json.loads((tmp_path / "abdomen-flat.json").read_text())
@@ -109,6 +113,56 @@ def test_half_of_the_bits_where_that_costs_nothing(off, precision, tmp_path, mon
     assert tool.ship(model, tmp_path / "w.safetensors", pairs) == precision
     stored, _ = read_tensors(tmp_path / "w.safetensors")
     assert stored["offset"].dtype == {"float16": torch.float16, "float32": torch.float32}[precision]
+
+
+def method(dices, errors, seconds=0.1, **labels):
+    """What `evaluate` says of a method, in short."""
+    pairs = [{"dice_mean": dice, "epe": error} for dice, error in zip(dices, errors, strict=True)]
+    means = {"dice": sum(dices) / len(dices), "epe": None if None in errors else sum(errors) / len(errors)}
+    rest = {"hd95": None, "asd": None, "fold_fraction": 0.0002, "sd_log_jacobian": 0.1, "seconds_per_pair": seconds}
+    return means | rest | {"pairs": pairs, "dice_per_label": labels}
+
+
+def test_the_page_says_first_where_a_network_is_behind():
+    made = {
+        "precision": "float16",
+        "seconds": 3600.0,
+        "device": "cpu",
+        "threads": 1,
+        "torch": "2",
+        "date": "2026-01-02",
+    }
+    card = {
+        "name": "liver",
+        "title": "A network",
+        "parameters": 1234,
+        "split": {"train pairs": "all", "test pairs": 2},
+        "training": {"labels": 1.0, "steps": 2000, "pairs_per_step": 1, "seed": 3},
+        "made": made | {"validation": [{"step": 1000, "dice": 0.5}, {"step": 2000, "dice": 0.75}]},
+        "methods": {
+            "identity": method([0.2, 0.3], [3.0, 3.0], left=0.25),
+            "weaker": method([0.6, 0.7], [2.0, 2.0], left=0.65),
+            "stronger": method([0.8, 0.9], [1.5, 1.5], seconds=0.4, left=None),
+            "liver": method([0.7, 0.8], [1.5, 1.5], left=0.75),
+        },
+    }
+    text = cards.page([card])
+    assert text.index("Against stronger") < text.index("Against weaker")
+    assert (
+        "- Against stronger: Dice 0.750 against 0.850, worse (-0.100 [-0.100, -0.100]); endpoint error 1.500 against "
+        "1.500, not told apart (+0.000 [+0.000, +0.000]); 0.25 of its time." in text
+    )
+    assert "better (+0.100 [+0.100, +0.100]); endpoint error 1.500 against 2.000, better (-0.500" in text
+    assert "Against identity" not in text
+    assert (
+        "A network. 1,234 parameters, stored as float16, trained with the labels of the training pairs: 2,000 steps of "
+        "1 pair in both directions out of all pairs, seed 3, 60 minutes on cpu (1 thread, torch 2, 2026-01-02). "
+        "Measured on 2 pairs of the test split." in text
+    )
+    assert "| Dice left | 0.250 | 0.650 | – | 0.750 |" in text
+    assert "| folded voxels, % | 0.020 | 0.020 | 0.020 | 0.020 |" in text
+    assert "Hausdorff" not in text
+    assert "after so many steps: 0.500 (1,000), 0.750 (2,000)." in text
 
 
 def test_every_recipe_is_of_a_model_and_a_data_set_there_is():

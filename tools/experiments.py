@@ -1,11 +1,12 @@
 """`make experiments`: the trained experiments of the course, written to data/experiments/*.json.
 
-    python tools/experiments.py ablation axis stability     some of them; all without a name
-    python tools/experiments.py --judge                     nothing is trained: sentences anew from the recorded rows
-    python tools/experiments.py --quick --out FOLDER        every experiment in miniature, in a minute
+    python -m tools.experiments ablation axis stability     some of them; all without a name
+    python -m tools.experiments --judge                     nothing is trained: sentences anew from the recorded rows
+    python -m tools.experiments --quick --out FOLDER        every experiment in miniature, in a minute
 
-Two-dimensional but for `kinds` and the two audits of the demo, so that fifty networks train on a laptop. Every file
-holds the protocol, the machine, all rows, and the sentence that is computed from them; the notebooks show these files.
+Two-dimensional but for `kinds` and the audits of the two networks that ship, so that fifty networks train on a laptop.
+Every file holds the protocol, the machine, all rows, and the sentence that is computed from them; the notebooks show
+these files.
 """
 
 import argparse
@@ -25,14 +26,17 @@ from moereg.experiments import Finding, Protocol, RecursionProtocol, RegionProto
 from moereg.experiments.ablation import ablation_sentence
 from moereg.experiments.axis import axis_sentence
 from moereg.experiments.contests import contest_sentence
+from moereg.experiments.decisions import decisions_sentence
 from moereg.experiments.degradation import quality_sentence
+from moereg.experiments.growth import growth_sentence
 from moereg.experiments.recursion import statements
 from moereg.experiments.regions import labels_sentence
 from moereg.experiments.sliding import sliding_sentence
 from moereg.experiments.stability import stability_sentence
 from moereg.files import write_json_whole
-from moereg.models import SMALL_BACKBONE
+from moereg.models import SMALL_BACKBONE, load_model
 from moereg.training import TrainingConfig
+from tools.weights import RECIPES
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "experiments"
 BREATHING = Motion()
@@ -145,6 +149,23 @@ def run_stability(scale: Scale) -> Outcome:
     return [(ex.seed_stability(models, task.test), protocol)]
 
 
+def decisions_protocol(scale: Scale) -> Protocol:
+    """To convergence: 1000 steps, five seeds."""
+    return Protocol(scale.training(steps=1000, pairs_per_step=2), seeds=scale.seeds(5))
+
+
+def run_decisions(scale: Scale) -> Outcome:
+    protocol, task = decisions_protocol(scale), scale.task("breathing", train=200, motion=BREATHING)
+    return [(ex.decisions([task], protocol, on_rows=say), protocol)]
+
+
+def run_growth(scale: Scale) -> Outcome:
+    """Routers that are asked to decide: those that are not have little to grow."""
+    protocol, task = decisions_protocol(scale), scale.task("breathing", train=200, motion=BREATHING)
+    protocol = replace(protocol, training=replace(protocol.training, balance=0.0, information=0.1))
+    return [(ex.growth(task, protocol, on_rows=say), protocol)]
+
+
 def run_contest(scale: Scale, *, volumes: bool) -> Outcome:
     """DrivenMorph, VoxelMorph and classical Demons on two kinds of anatomy."""
     protocol = volume_protocol(scale) if volumes else base_protocol(scale)
@@ -179,12 +200,15 @@ def run_segreg(scale: Scale) -> Outcome:
 
 
 def run_audit(data: str, scale: Scale) -> Outcome:
-    """Train as the demo does, audit on its test pairs."""
+    """Audit the network that ships for these data on the demo's test pairs; in miniature, one of two steps."""
     plan = plan_for(data, "cpu")
     train, test = demo_pairs(data, scale)
-    training = replace(plan.training, steps=2) if scale.quick else plan.training
-    protocol = Protocol(training, seeds=(0,), sizes=plan.sizes)
-    model = ex.train_one(Task(data, train, test), protocol, 0)
+    if scale.quick:
+        protocol = Protocol(replace(plan.training, steps=2), seeds=(0,), sizes=plan.sizes)
+        model = ex.train_one(Task(data, train, test), protocol, 0)
+    else:
+        recipe = RECIPES[data]
+        protocol, model = Protocol(recipe.training, seeds=(0,), sizes=recipe.sizes), load_model(data)
     findings = ex.audit(model, test, controls=ex.control_networks(model), single=not scale.quick)
     return [(finding, protocol) for finding in findings]
 
@@ -208,17 +232,22 @@ EXPERIMENTS: dict[str, Callable[[Scale], Outcome]] = {
     "contest_volumes": lambda scale: run_contest(scale, volumes=True),
     "contest_hippocampus": run_hippocampus_contest,
     "stability": run_stability,
+    "decisions": run_decisions,
+    "growth": run_growth,
     "kinds": run_kinds,
     "abdomen": lambda scale: run_audit("abdomen", scale),
     "hippocampus": lambda scale: run_audit("hippocampus", scale),
     "rman": run_rman,
     "segreg": run_segreg,
 }
-FLAT = ("ablation", "axis", "contest", "stability", "rman", "segreg")  # every image of theirs has one shape
+# Every image of theirs has one shape.
+FLAT = ("ablation", "axis", "contest", "stability", "decisions", "growth", "rman", "segreg")
 NEEDS_SCANS = ("contest_hippocampus", "hippocampus")
 
 # Key that only rows of one kind of experiment hold -> their sentence.
 SENTENCES: dict[str, Callable[[list[dict]], str]] = {
+    "setting": decisions_sentence,
+    "expert_cost": growth_sentence,
     "variant": ablation_sentence,
     "extent": lambda rows: axis_sentence(rows, original="original", permuted="permuted", order=(1, 0)),
     "method": lambda rows: contest_sentence(rows, CHAMPION, RIVALS),

@@ -6,7 +6,8 @@
     python -m tools.weights --quick --out FOLDER     every network in miniature, in a minute
 
 Each is a file of weights and a card beside it: what it was trained on and how, where, how long, and every figure on the
-pairs of the test split. A training that was broken off goes on from its checkpoint in `--work`.
+pairs of the test split; README.md there is written from all cards. A training that was broken off goes on from its
+checkpoint in `--work`.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from moereg.files import write_json_whole
 from moereg.metrics import evaluate
 from moereg.models import WEIGHTS_FOLDER, build_for, load_model, save_weights
 from moereg.training import TrainingConfig, best_device, fit, prepare
+from tools.cards import write_page
 
 ROOT = Path(__file__).resolve().parent.parent
 HALF_COSTS_AT_MOST = 0.001  # of mean Dice
@@ -204,6 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in options.names or RECIPES:
         work = options.out / "work" if options.quick else options.work
         say(make(name, RECIPES[name], out=options.out, work=work, quick=options.quick, measure=options.measure))
+        write_page(options.out)
 
 
 if __name__ == "__main__":

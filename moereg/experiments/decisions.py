@@ -4,7 +4,7 @@ A router may leave everything open: all experts nearly as likely everywhere, so 
 near-ties. Every variant is trained with the same seeds; of the same networks are measured
 
     entropy      mean H(p) / log N of the decoder's routers: 1 where they never prefer any expert, 0 where they are sure
-    agreement    share of voxels that two seeds give to the same expert, after matching; "chance": of independent maps
+    agreement    share of voxels that two seeds give to the same expert, after matching; by chance: of independent maps
 
 and how well they register. A router that decides at random is sure and agrees with nobody.
 """
@@ -35,8 +35,8 @@ def decisions(
         on_rows: called with the rows of `ablation`, one network after another.
 
     Returns:
-        Rows of task, setting and seed, with measures, "entropy", and "agreement" and "chance" (means over layers,
-        routers and pairs of seeds, the same for all seeds of a setting).
+        Rows of task, setting and seed, with measures, "entropy", and "same_expert" and "same_by_chance" (means over
+        layers, routers and pairs of seeds, the same for all seeds of a setting).
 
     Raises:
         ValueError: one seed alone, which agrees with nobody.
@@ -61,9 +61,10 @@ def decisions(
 
 
 def mean_agreement(models: Sequence[nn.Module], pairs) -> dict[str, float]:
-    """ "agreement" and "chance" of networks of several seeds, means over everything that was compared."""
+    """Share of voxels that two of the networks give to the same expert, mean over everything that was compared."""
     rows = seed_stability(models, pairs).rows
-    return {key: float(np.mean([row[key] for row in rows])) for key in ("agreement", "chance")}
+    names = {"same_expert": "agreement", "same_by_chance": "chance"}
+    return {name: float(np.mean([row[key] for row in rows])) for name, key in names.items()}
 
 
 def decisions_sentence(rows: Sequence[dict]) -> str:
@@ -92,5 +93,5 @@ def _state(rows: Sequence[dict], setting: str) -> str:
     """How decided the routers of one setting are."""
     own = [row for row in rows if row["setting"] == setting]
     entropy = float(np.mean([row["entropy"] for row in own]))
-    agreement, chance = own[0]["agreement"], own[0]["chance"]
+    agreement, chance = own[0]["same_expert"], own[0]["same_by_chance"]
     return f"entropy {entropy:.2f} of log N, seeds agree at {agreement:.0%} of voxels ({chance:.0%} by chance)"

@@ -27,7 +27,7 @@ def growth(task: Task, protocol: Protocol, *, looks: int = 8, on_rows: OnRows = 
     Returns:
         Rows of step and seed, with measures, "entropy" (of `log N`), "expert_cost" (endpoint error without the most
         missed expert, less that of the complete network), "gates_cost" (of random gates, mean over directions), and
-        "agreement" and "chance" of the seeds after this step.
+        "same_expert" and "same_by_chance" of the seeds after this step.
 
     Raises:
         ValueError: one seed alone, which agrees with nobody.
@@ -79,6 +79,6 @@ def growth_sentence(rows: Sequence[dict]) -> str:
         effect = effect_between(rows, {"step": last}, {"step": first}, key)
         said.append(f"{title}: {values[0]:.2f} to {values[1]:.2f}, {effect.direction} ({effect.text(2)})")
     shares = [next(row for row in rows if row["step"] == step) for step in (first, last)]
-    agreed = " to ".join(f"{row['agreement']:.0%} (by chance {row['chance']:.0%})" for row in shares)
+    agreed = " to ".join(f"{row['same_expert']:.0%} (by chance {row['same_by_chance']:.0%})" for row in shares)
     said.append(f"voxels with the same first expert in two seeds: {agreed}")
     return f"From step {first} to step {last}, {'; '.join(said)}."

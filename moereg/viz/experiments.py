@@ -71,7 +71,7 @@ def draw_profiles(rows: list[dict]) -> Figure:
 def draw_decisions(rows: list[dict]) -> Figure:
     """How sure routers are, whether seeds agree, and how well each setting registers, one row of panels per task."""
     tasks, settings = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "setting"))
-    panels = {"entropy": "entropy of routers / log N", "agreement": "same expert in two seeds", "dice": "Dice"}
+    panels = {"entropy": "entropy of routers / log N", "same_expert": "same expert in two seeds", "dice": "Dice"}
     panels |= {"epe": "endpoint error, voxels"} if any(row["epe"] is not None for row in rows) else {}
     figure = Figure(figsize=(2.9 * len(panels) + 1, 0.34 * len(settings) * len(tasks) + 1.4), layout="constrained")
     grid = np.array(figure.subplots(len(tasks), len(panels), sharey=True, squeeze=False))
@@ -82,10 +82,10 @@ def draw_decisions(rows: list[dict]) -> Figure:
         }
         dots_over_seeds(axes, {setting: [row[key] for row in found] for setting, found in own.items()})
         axes.set_xlabel(title)
-        if key == "agreement":
-            chances = [found[0]["chance"] for found in own.values()]
+        if key == "same_expert":
+            chances = [found[0]["same_by_chance"] for found in own.values()]
             axes.plot(chances, range(len(settings)), "x", color=CONTROL, label="independent maps")
-        if key in ("entropy", "agreement"):
+        if key in ("entropy", "same_expert"):
             axes.set_xlim(-0.03, 1.03)
     for axes, task in zip(grid[:, 0], tasks, strict=True):
         heading(axes, task)
@@ -109,7 +109,7 @@ def draw_growth(rows: list[dict]) -> Figure:
         ),
         (
             "same expert in two seeds",
-            [("agreement", "of the network", MEASURED, "-"), ("chance", "independent maps", CONTROL, ":")],
+            [("same_expert", "of the network", MEASURED, "-"), ("same_by_chance", "independent maps", CONTROL, ":")],
         ),
     )
     for axes, (title, lines) in zip(panels, contents, strict=True):

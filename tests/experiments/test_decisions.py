@@ -42,9 +42,9 @@ def test_sure_routers_that_agree_and_others(networks, no_surfaces):
     rows = {(row["setting"], row["seed"]): row for row in finding.rows}
     assert list(rows) == [(name, seed) for name in VARIANTS for seed in (0, 1)]
     for seed in (0, 1):
-        assert rows["organ", seed]["agreement"] == pytest.approx(1)
-        assert rows["coins", seed]["agreement"] == pytest.approx(rows["coins", seed]["chance"], abs=0.06)
-        assert rows["open", seed]["agreement"] == pytest.approx(1)  # the first of near-equals is the same
+        assert rows["organ", seed]["same_expert"] == pytest.approx(1)
+        assert rows["coins", seed]["same_expert"] == pytest.approx(rows["coins", seed]["same_by_chance"], abs=0.06)
+        assert rows["open", seed]["same_expert"] == pytest.approx(1)  # the first of near-equals is the same
         assert rows["organ", seed]["entropy"] < 0.1
         assert rows["open", seed]["entropy"] == pytest.approx(1, abs=1e-4)
         assert rows["organ", seed]["epe"] == 0
@@ -58,12 +58,12 @@ def test_sure_routers_that_agree_and_others(networks, no_surfaces):
     dots = {int(line.get_ydata()[0]): list(line.get_xdata()) for line in entropy.lines if line.get_marker() == "o"}
     assert dots[shown["open"]] == [rows["open", seed]["entropy"] for seed in (0, 1)]
     (chance,) = (line for line in agreement.lines if line.get_marker() == "x")
-    assert list(chance.get_xdata()) == [rows[name, 0]["chance"] for name in VARIANTS]
+    assert list(chance.get_xdata()) == [rows[name, 0]["same_by_chance"] for name in VARIANTS]
 
 
 def row(setting, seed, entropy, epe, agreement=0.5):
     return {"task": "t", "setting": setting, "seed": seed, "entropy": entropy, "dice": 0.5, "epe": epe,
-            "agreement": agreement, "chance": 0.25}  # fmt: skip
+            "same_expert": agreement, "same_by_chance": 0.25}  # fmt: skip
 
 
 def test_the_sentence_by_hand():

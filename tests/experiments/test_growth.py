@@ -38,7 +38,7 @@ def test_what_is_learnt_in_one_moment_is_seen_there(learns_at_four, no_surfaces)
         late = row["step"] >= 4
         assert row["entropy"] == pytest.approx(0.02, abs=0.02) if late else row["entropy"] == pytest.approx(1, abs=1e-4)
         assert row["epe"] == pytest.approx(0)  # the first of near-equals makes the same field
-        assert row["agreement"] == pytest.approx(1)
+        assert row["same_expert"] == pytest.approx(1)
         assert row["expert_cost"] > 0.2  # two voxels in the organ's seventh of the image
         assert row["gates_cost"] > 0
     assert [{"step": row["step"], "seed": row["seed"]} for row in told] == [
@@ -59,7 +59,7 @@ def test_the_sentence_by_hand():
     found = [(2, 1.0, 0.0, 0.3), (16, 0.4, 0.5, 0.8)]
     rows = [
         {"step": step, "seed": seed, "entropy": entropy, "expert_cost": cost, "gates_cost": 0.1 * seed}
-        | {"agreement": share, "chance": 0.25}
+        | {"same_expert": share, "same_by_chance": 0.25}
         for step, entropy, cost, share in found
         for seed in (0, 1)
     ]
