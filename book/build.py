@@ -100,6 +100,7 @@ def copy_pages() -> None:
     for name in PAGES:
         source = BOOK / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, SOURCE / name)
+    shutil.copy(ROOT / "data" / "weights" / "README.md", SOURCE / "networks.md")
 
 
 def copy_notebooks() -> list[str]:
@@ -192,8 +193,9 @@ def write_toc(chapters: list[str], modules: list[str]) -> None:
         files = [{"file": stem} for stem in chapters if int(stem[:2]) in numbers]
         if files:
             parts.append({"caption": title, "chapters": files})
-    reference = [{"file": "conventions"}, {"file": "api/index", "sections": [api_entry(name) for name in modules]}]
-    parts.append({"caption": "Reference", "chapters": [*reference, {"file": "references"}]})
+    api = {"file": "api/index", "sections": [api_entry(name) for name in modules]}
+    files = [{"file": "conventions"}, {"file": "networks"}, api, {"file": "references"}]
+    parts.append({"caption": "Reference", "chapters": files})
     toc = {"format": "jb-book", "root": "index", "parts": parts}
     (SOURCE / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
 

@@ -217,10 +217,29 @@ show(repeated("axis"))
 show(repeated("stability"))
 
 # %% [markdown]
+# ### What makes routers decide?
+#
+# The balance loss asks that all experts are used, and nothing more: a router that calls all of them nearly equal is
+# content. The information loss asks for two things at once, to be sure at each voxel and to differ between voxels.
+# Entropy is a share of log N; crosses are what independent maps of the same loads would agree on.
+
+# %% mystnb={"image": {"alt": "For each way of asking routers to decide: entropy of routers, share of voxels given to the same expert by two seeds beside independent maps, Dice and endpoint error, one dot per seed."}}
+show(repeated("decisions"))
+
+# %% [markdown]
+# ### How does specialisation grow?
+#
+# Networks of the information loss, looked at after ever more steps.
+
+# %% mystnb={"image": {"alt": "Against steps of training on a logarithmic axis: endpoint error, entropy of routers, cost of the most missed expert and of random gates, and agreement of two seeds beside independent maps."}}
+show(repeated("growth"))
+
+# %% [markdown]
 # ### In volumes, and on real scans
 #
-# The same audit of the two networks that `moereg demo` trains, in three dimensions: abdominal phantoms, and hippocampus
-# MR (`--data hippocampus`), each on test subjects. On real scans the true motion is not known, so the measure is Dice.
+# The same audit of two networks that come with the library, trained for thousands of steps in three dimensions:
+# abdominal phantoms, and hippocampus MR with labels, each on test subjects. Their cards are on the page of networks. On
+# real scans the true motion is not known, so the measure is Dice.
 
 # %%
 for data in ("abdomen", "hippocampus"):

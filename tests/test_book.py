@@ -128,6 +128,9 @@ def test_every_picture_has_an_alternative_text(site):
 def test_every_notebook_and_every_public_module_has_a_page(site):
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert (site / f"{notebook.stem}.html").exists()
+    networks = (site / "networks.html").read_text()
+    for card in (ROOT / "data" / "weights").glob("*.json"):
+        assert f"<h2>{card.stem}<" in networks
     index = (site / "api" / "index.html").read_text()
     for module in build.public_modules():
         assert (site / "api" / f"{module}.html").exists()

@@ -6,7 +6,8 @@
 
 Two-dimensional but for `kinds` and the audits of the two networks that ship, so that fifty networks train on a laptop.
 Every file holds the protocol, the machine, all rows, and the sentence that is computed from them; the notebooks show
-these files.
+these files. An experiment that was broken off goes on with the networks that it had trained (`--work`); empty that
+folder when the code of networks or of training changes.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from moereg.experiments.contests import contest_sentence
 from moereg.experiments.decisions import decisions_sentence
 from moereg.experiments.degradation import quality_sentence
 from moereg.experiments.growth import growth_sentence
+from moereg.experiments.protocol import kept_in
 from moereg.experiments.recursion import statements
 from moereg.experiments.regions import labels_sentence
 from moereg.experiments.sliding import sliding_sentence
@@ -38,7 +40,8 @@ from moereg.models import SMALL_BACKBONE, load_model
 from moereg.training import TrainingConfig
 from tools.weights import RECIPES
 
-FOLDER = Path(__file__).resolve().parent.parent / "data" / "experiments"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER, WORK = ROOT / "data" / "experiments", ROOT / ".experiments"
 BREATHING = Motion()
 # As far apart as a 64-voxel grid allows: head to foot wide and smooth, left to right small and fine.
 SCALES = Motion(amplitude=(0.18, 0.09, 0.06), length=(0.5, 0.16, 0.09), drift=(0.5, 0.0, 0.0))
@@ -294,6 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--judge", action="store_true")
     parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--work", type=Path, default=WORK, help="networks of experiments that were broken off")
     options = parser.parse_args(arguments)
     if options.quick and options.out.resolve() == FOLDER.resolve():
         parser.error("--quick needs --out: its numbers mean nothing and must not replace recorded ones")
@@ -304,7 +308,9 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             began = time.perf_counter()
             scale = QUICK if options.quick else FULL
-            record = record_of(EXPERIMENTS[name](scale), time.perf_counter() - began)
+            with kept_in(options.out / "work" if options.quick else options.work / name) as store:
+                outcome = EXPERIMENTS[name](scale)
+            record = record_of(outcome, time.perf_counter() - began + store.earlier)
             record |= {"shape": scale.flat} if name in FLAT else {}
         write_json_whole(path, record)
         for finding in record.get("findings", [record]):

@@ -12,7 +12,7 @@ from moereg.experiments.forces import force_against_truth
 from moereg.experiments.growth import growth
 from moereg.experiments.knockouts import knock_out
 from moereg.experiments.organs import usage_by_organ
-from moereg.experiments.protocol import Protocol, Task, train_one
+from moereg.experiments.protocol import Protocol, Task, kept_in, train_one
 from moereg.experiments.recursion import RecursionProtocol, recursion_sweep
 from moereg.experiments.regions import RegionProtocol, true_labels
 from moereg.experiments.sliding import sliding
@@ -40,6 +40,7 @@ __all__ = [
     "expert_load",
     "force_against_truth",
     "growth",
+    "kept_in",
     "knock_out",
     "quality_sweep",
     "recursion_sweep",

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from moereg.experiments import Protocol, Task, train_one
+from moereg.experiments import Protocol, Task, kept_in, train_one
+from moereg.experiments import protocol as protocols
+from moereg.experiments.ablation import with_frozen_routers
 from moereg.experiments.protocol import count_parameters
 from moereg.training import TrainingConfig
 from tests.oracles import Toy, ToySizes, slab_pair
@@ -63,8 +65,7 @@ def test_what_wraps_the_network_is_trained_with_it(task, fitted):
 
 def test_a_network_is_trained_for_real(task):
     """The same seed gives the same weights, another seed others, and they are not those before training."""
-    sizes = {"widths": (4, 6), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
-    protocol = Protocol(TrainingConfig(steps=1, similarity="mse", device="cpu"), sizes=sizes)
+    protocol = Protocol(TrainingConfig(steps=1, similarity="mse", device="cpu"), sizes=SMALL)
     assert protocol.model == "shmoareg"
     assert protocol.seeds == (0, 1, 2)
     again, same, other = (weights(train_one(task, protocol, seed)) for seed in (0, 0, 1))
@@ -73,6 +74,41 @@ def test_a_network_is_trained_for_real(task):
     untrained = []
     train_one(task, protocol, 0, wrap=lambda model: untrained.append(weights(model)) or model)
     assert not torch.equal(untrained[0], again)
+
+
+SMALL = {"widths": (4, 6), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
+
+
+def test_what_is_kept_is_not_trained_again(task, tmp_path, monkeypatch):
+    """The same run comes from the folder; another seed, option, size or set of pairs, or a frozen part, does not."""
+    real = protocols.fit
+
+    def fit(*args, **options):
+        return replace(real(*args, **options), seconds=5.0)
+
+    monkeypatch.setattr(protocols, "fit", fit)
+    protocol = Protocol(TrainingConfig(steps=1, similarity="mse", device="cpu"), sizes=SMALL)
+    alone = weights(train_one(task, protocol, 0))
+    with kept_in(tmp_path / "store") as store:
+        assert torch.equal(weights(train_one(task, protocol, 0)), alone)
+        train_one(task, protocol, 1)
+        train_one(task, protocol, 0, training={"smoothness": 0.5})
+        train_one(task, protocol, 0, active_experts=1)
+        train_one(Task("other", task.train, task.test), protocol, 0)
+        train_one(Task("slabs", task.train[:1], task.test), protocol, 0)
+        train_one(Task("slabs", task.train[::-1], task.test), protocol, 0)
+        train_one(task, protocol, 0, wrap=with_frozen_routers)
+        assert len(list((tmp_path / "store").iterdir())) == 8
+    stored = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*.safetensors")}
+    with kept_in(tmp_path / "store") as store:
+        assert torch.equal(weights(train_one(task, protocol, 0)), alone)
+        assert store.earlier == pytest.approx(5, abs=1)
+        seen = []
+        train_one(task, protocol, 0, on_step=lambda step, model: seen.append(step))
+        assert seen == [1]  # what is watched is trained
+    assert {path: path.stat().st_mtime_ns for path in stored} == stored
+    train_one(task, protocol, 5)  # nothing is kept afterwards
+    assert len(list((tmp_path / "store").iterdir())) == 8
 
 
 def weights(model):
