@@ -154,7 +154,7 @@ def run_stability(scale: Scale) -> Outcome:
 
 def decisions_protocol(scale: Scale) -> Protocol:
     """To convergence: 1000 steps, five seeds."""
-    return Protocol(scale.training(steps=1000, pairs_per_step=2), seeds=scale.seeds(5))
+    return Protocol(scale.training(steps=1000), seeds=scale.seeds(5))
 
 
 def run_decisions(scale: Scale) -> Outcome:
