@@ -10,8 +10,8 @@ HEAD = """# Networks that come with the library
 
 `NAME.safetensors` holds the weights, `NAME.json` beside it is the card: data, split, steps, seed, seconds, machine, and
 every figure on the pairs of the test split, which nobody was trained on. `load_model("NAME")` and `--weights NAME` find
-them from anywhere in a clone. `make weights` trains them again, in hours on two
-cores, and writes this page from the cards.
+them from anywhere in a clone. `make weights` trains them again, in hours on two cores, and writes this page from the
+cards.
 """
 MEASURES = {"dice": "Dice", "epe": "endpoint error"}  # that decide who is ahead
 OF_PAIR = {"dice": "dice_mean"}
