@@ -183,7 +183,7 @@ def test_audits_are_of_the_networks_that_ship(data, asked, monkeypatch):
     controls, (args, options) = asked
     assert (controls.name, controls.args) == ("control_networks", ("network",))
     assert args == ("network", [f"{data} test"])
-    assert options["single"]
+    assert (options["single"], options["rest"]) == (True, data == "hippocampus")
     assert loaded == [data]
 
 

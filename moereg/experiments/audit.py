@@ -35,6 +35,7 @@ def audit(
     *,
     controls: dict[str, nn.Module] | None = None,
     single: bool = False,
+    rest: bool = False,
     seed: int = 0,
 ) -> list[Finding]:
     """Every question that one trained model can answer: load, usage by organ, knock-outs, entropy against error.
@@ -44,11 +45,12 @@ def audit(
         pairs: labelled, never trained on. Questions that need the true displacement are left out where it is unknown.
         controls: networks of which the same is asked where that means something, see `control_networks`.
         single: ask of every expert of every layer and direction by itself whether it is missed; takes minutes.
+        rest: see `usage_by_organ`.
         seed: of what is random in the controls.
     """
     findings = [
         expert_load(model, pairs),
-        usage_by_organ(model, pairs, controls=controls),
+        usage_by_organ(model, pairs, controls=controls, rest=rest),
         knock_out(model, pairs, seed=seed, single=single),
     ]
     if all(pair.displacement is not None for pair in pairs):

@@ -19,6 +19,7 @@ What the oracle tells is the ceiling: no more can be carried by so many experts 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -34,7 +35,9 @@ TRAINED = "trained"
 ROLES = ("decoder", "encoder")
 
 
-def usage_by_organ(model: nn.Module, pairs: Pairs, *, controls: dict[str, nn.Module] | None = None) -> Finding:
+def usage_by_organ(
+    model: nn.Module, pairs: Pairs, *, controls: dict[str, nn.Module] | None = None, rest: bool = False
+) -> Finding:
     """Which experts work in which organ, and does a subject's own anatomy tell about the expert?
 
     Encoder layers are asked about the fixed image and its labels.
@@ -42,6 +45,8 @@ def usage_by_organ(model: nn.Module, pairs: Pairs, *, controls: dict[str, nn.Mod
     Args:
         pairs: labelled, of different subjects, on one grid; two or more, an interval wants three.
         controls: other networks under their names, asked the same question.
+        rest: what has no label counts as an organ of its own, "rest". For labels that mark a small part of the tissue,
+            of which the question is less which part it is than whether it is one at all.
 
     Returns:
         Rows per network, layer and router: "own", "other" and "oracle" (means over pairs, bits), "usage" (share of each
@@ -52,12 +57,19 @@ def usage_by_organ(model: nn.Module, pairs: Pairs, *, controls: dict[str, nn.Mod
     """
     if len(pairs) < 2:
         raise ValueError(f"pairs must be of two subjects or more, got {len(pairs)}: there is nobody to compare with.")
+    pairs = [with_rest(pair) for pair in pairs] if rest else pairs
     names = pairs[0].label_names
     fixed = [pair.require("fixed_labels") for pair in pairs]
     count = max([*names, *(int(labels.max()) for labels in fixed)]) + 1
     networks = {TRAINED: model} | (controls or {})
     rows = [row for name, network in networks.items() for row in _rows(name, network, pairs, count)]
     return Finding("Do experts know the organs?", rows, organ_sentence(rows))
+
+
+def with_rest(pair: Pair) -> Pair:
+    """The fixed image labelled everywhere: what had no label gets the first one, all others are one higher."""
+    names = {1: "rest"} | {label + 1: name for label, name in pair.label_names.items()}
+    return replace(pair, fixed_labels=pair.require("fixed_labels") + 1, label_names=names)
 
 
 def _rows(network: str, model: nn.Module, pairs: Pairs, count: int) -> list[dict]:

@@ -1,6 +1,7 @@
 """Do experts know the organs: of networks whose answer is known, and the oracle that has to be found."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,23 @@ def test_an_expert_that_follows_the_organ_is_found(pairs):
     )
     assert finding.question == "Do experts know the organs?"
     assert draw(finding).axes
+
+
+def test_one_organ_in_unlabelled_tissue_is_found_where_the_rest_counts(pairs):
+    """With a single label there is nothing to tell apart, unless what has none is the other side."""
+    marked = [replace(p, fixed_labels=(p.fixed_labels == 2).long(), label_names={1: "organ"}) for p in pairs]
+    alone, rest = (usage_by_organ(RoutesByOrgan(), marked, rest=rest) for rest in (False, True))
+    assert all(row["own"] == row["oracle"] == 0 for row in of_decoder(alone))
+    assert alone.sentence.startswith("In 0 of 4 decoder routers")
+    assert "In 4 not even experts dealt out by organ would tell anything." in alone.sentence
+    p = ORGAN / 32**2
+    for row in of_decoder(rest)[:2]:
+        assert row["own"] == pytest.approx(-p * np.log2(p) - (1 - p) * np.log2(1 - p), abs=1e-3)
+        assert row["usage"]["organ"] == {"1²": 0.0, "3²": 0.0, "5²": pytest.approx(1)}
+        assert list(row["usage"]) == ["rest", "organ"]
+    assert rest.sentence.startswith("In 4 of 4 decoder routers")
+    coins = usage_by_organ(RoutesByNothing(), marked, rest=True)
+    assert coins.sentence.startswith("In 0 of 4 decoder routers")
 
 
 def test_the_encoder_is_asked_about_the_fixed_image(pairs):
