@@ -1,6 +1,6 @@
 """Experiments: questions with controls and seeds, each answered by a `Finding` whose sentence is computed from rows."""
 
-from moereg.experiments.ablation import DECISIONS, KINDS, VARIANTS, Variant, ablation
+from moereg.experiments.ablation import DECISIONS, KINDS, VARIANTS, Variant, ablation, indecision
 from moereg.experiments.audit import audit, control_networks, expert_load
 from moereg.experiments.axis import axis_test
 from moereg.experiments.contests import contest, contest_rows
@@ -40,6 +40,7 @@ __all__ = [
     "expert_load",
     "force_against_truth",
     "growth",
+    "indecision",
     "kept_in",
     "knock_out",
     "quality_sweep",
