@@ -129,9 +129,9 @@ print("the field is nothing but the experts' contributions, added per level and 
 # %% [markdown]
 # ## Opened
 #
-# Trained for a hundred steps, a network has hardly begun to choose. The one below comes with the library (`abdomen-flat`): the
-# same sizes, trained for thousands of steps on other pairs, and with the information loss, which asks routers to
-# decide. Predict: how sure are its routers, beside those of the short run?
+# Trained for a hundred steps, a network has hardly begun to choose. The one below comes with the library
+# (`abdomen-flat`): the same sizes, trained for thousands of steps on other pairs, and with the information loss, which
+# asks routers to decide. **Predict: how sure are its routers, beside those of the short run?**
 
 # %%
 trained = models.load_model("abdomen-flat")
