@@ -31,6 +31,8 @@ class Found:
 @pytest.mark.parametrize(
     ("key", "drawing"),
     [
+        ("setting", experiments.draw_decisions),
+        ("expert_cost", experiments.draw_growth),
         ("variant", experiments.draw_variants),
         ("method", experiments.draw_variants),
         ("extent", experiments.draw_profiles),
@@ -48,7 +50,7 @@ class Found:
 )
 def test_rows_are_drawn_by_what_they_hold(key, drawing, monkeypatch):
     assert DRAWINGS[key] is drawing
-    assert len(DRAWINGS) == 13
+    assert len(DRAWINGS) == 15
     seen = []
     monkeypatch.setitem(DRAWINGS, key, lambda rows: seen.append(rows) or Figure())
     rows = [{"seed": 0, key: 1.0}]
@@ -61,7 +63,7 @@ def test_rows_are_drawn_by_what_they_hold(key, drawing, monkeypatch):
 
 @pytest.mark.parametrize("rows", [[], [{"seed": 0}]])
 def test_rows_that_nobody_draws_are_refused(rows):
-    with pytest.raises(ValueError, match=r"rows must hold one of variant, method, .*, regularity, got \["):
+    with pytest.raises(ValueError, match=r"rows must hold one of setting, expert_cost, .*, regularity, got \["):
         draw(Found(rows))
 
 
