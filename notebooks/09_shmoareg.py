@@ -193,7 +193,7 @@ show(findings["Does doubt mark error?"])
 # %% [markdown]
 # ## Repeated
 #
-# One network is an anecdote. The experiments below trained every variant with three seeds, on the same pairs in the
+# One network is an anecdote. The experiments below trained every variant with several seeds, on the same pairs in the
 # same order (`make experiments`; protocol and machine are in the files). Dots are seeds, the bar is their mean.
 
 
