@@ -55,5 +55,5 @@ def _slow_in_torch(features: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")  # which knows F.conv3d, and would not lower the precision here
         and not torch.compiler.is_compiling()  # the compiler has convolutions of its own
         and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
     )
