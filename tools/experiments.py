@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from moereg.experiments.contests import contest_sentence
 from moereg.experiments.decisions import decisions_sentence
 from moereg.experiments.degradation import quality_sentence
 from moereg.experiments.growth import growth_sentence
-from moereg.experiments.protocol import kept_in
+from moereg.experiments.protocol import Store, kept_in
 from moereg.experiments.recursion import statements
 from moereg.experiments.regions import labels_sentence
 from moereg.experiments.sliding import sliding_sentence
@@ -310,7 +311,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             began = time.perf_counter()
             scale = QUICK if options.quick else FULL
-            with kept_in(options.out / "work" if options.quick else options.work / name) as store:
+            with nullcontext(Store(options.work)) if options.quick else kept_in(options.work / name) as store:
                 outcome = EXPERIMENTS[name](scale)
             record = record_of(outcome, time.perf_counter() - began + store.earlier)
             record |= {"shape": scale.flat} if name in FLAT else {}
