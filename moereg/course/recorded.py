@@ -24,7 +24,7 @@ class Record:
     machine: dict  # device, processor, threads, versions
     seconds: float  # of the whole experiment on that machine
     findings: tuple[Finding, ...]
-    protocols: tuple[dict, ...]  # how each finding was trained; empty for audits of the demo's networks
+    protocols: tuple[dict, ...]  # how each finding was trained; empty in records from before they were kept
     shape: list[int] | None  # of the images, where all of them have one
 
     @property

@@ -108,7 +108,7 @@ def train_one(
 
 
 def _identity(task: Task, model: nn.Module, config: TrainingConfig) -> str:
-    """A name that two trainings share only if they are the same: pairs, network before training, and options."""
+    """A name for one training: network before it, options, and pairs (their number and the first one stand for all)."""
     pair = task.train[0]
     options = {key: value for key, value in asdict(config).items() if key not in ("device", "checkpoint_every")}
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

@@ -1,8 +1,8 @@
 """Convolutions for two and three dimensions that never meet torch's slow path.
 
 On a CPU torch hands 3-D convolutions to oneDNN, with two exceptions: a batch of one whose input is small (C D H of at
-most 20480), and kernels of one voxel on a single thread. There its own `slow_conv3d` computes the same numbers in up
-to eight times the time. One pair registered by itself is such a batch. `convolve` calls oneDNN itself then; this is the
+most 20480), and kernels of one voxel on a single thread. There its own `slow_conv3d` computes the same numbers in
+several times the time. One pair registered by itself is such a batch. `convolve` calls oneDNN itself then; this is the
 one place of the library that does. Gradients are torch's own in either case.
 """
 
