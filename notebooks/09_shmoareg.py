@@ -240,7 +240,9 @@ show(repeated("decisions"))
 # %% [markdown]
 # ### How does specialisation grow?
 #
-# Networks of the information loss, looked at after ever more steps.
+# Networks of the information loss, looked at after ever more steps. Is the endpoint error flat at the last look? As
+# long as it is not, these two experiments speak of networks of so many steps, and a longer training may answer
+# differently: compare the entropy of the network that was opened above.
 
 # %% mystnb={"image": {"alt": "Against steps of training on a logarithmic axis: endpoint error, entropy of routers, cost of the most missed expert and of random gates, and agreement of two seeds beside independent maps."}}
 show(repeated("growth"))

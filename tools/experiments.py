@@ -154,7 +154,7 @@ def run_stability(scale: Scale) -> Outcome:
 
 
 def decisions_protocol(scale: Scale) -> Protocol:
-    """To convergence: 1000 steps, five seeds."""
+    """Five seeds. After 1000 steps a longer training would still improve (see "growth")."""
     return Protocol(scale.training(steps=1000), seeds=scale.seeds(5))
 
 
