@@ -43,6 +43,7 @@ def test_sure_routers_that_agree_and_others(networks, no_surfaces):
     assert list(rows) == [(name, seed) for name in VARIANTS for seed in (0, 1)]
     for seed in (0, 1):
         assert rows["organ", seed]["same_expert"] == pytest.approx(1)
+        assert rows["organ", seed]["same_by_chance"] == pytest.approx((1 - 9 / 64) ** 2 + (9 / 64) ** 2, abs=0.01)
         assert rows["coins", seed]["same_expert"] == pytest.approx(rows["coins", seed]["same_by_chance"], abs=0.06)
         assert rows["open", seed]["same_expert"] == pytest.approx(1)  # the first of near-equals is the same
         assert rows["organ", seed]["entropy"] < 0.1
