@@ -81,7 +81,9 @@ RECIPES: dict[str, Recipe] = {
         "VoxelMorph (MONAI), hippocampus, trained with labels", "voxelmorph", "hippocampus", WITH_LABELS
     ),
     "abdomen": Recipe(
-        "SHMoAReg, abdominal phantoms", "shmoareg", "abdomen", PHANTOMS, shape=(48, 48, 48), train_pairs=400
+        "SHMoAReg, abdominal phantoms, trained with labels", "shmoareg", "abdomen",
+        replace(PHANTOMS, steps=8000, labels=0.3), shape=(48, 48, 48), train_pairs=1000,
+        sizes={"widths": (24, 48, 64), "decoder_widths": (24, 32, 48)},
     ),
     "abdomen-voxelmorph": Recipe(
         "VoxelMorph (MONAI), abdominal phantoms", "voxelmorph", "abdomen", PHANTOMS, shape=(48, 48, 48), train_pairs=400
