@@ -6,7 +6,7 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks experiments weights book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks student experiments weights book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
@@ -16,6 +16,7 @@ help:
 	@echo 'make book       build the site into book/_build/html'
 	@echo 'make bundle     build the views that pages and notebooks show, from js'
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
+	@echo 'make student    the same with stubs in place of solutions, into build/student'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
 	@echo 'make weights    train the networks of data/weights again (hours; goes on where it was broken off)'
 	@echo 'make bench      measure speed'
@@ -69,6 +70,10 @@ weights:
 notebooks:
 	@tools/venv.sh $(ALL)
 	$(BIN)/python tools/notebooks.py
+
+student:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.student
 
 book:
 	@tools/venv.sh $(ALL)

@@ -112,6 +112,7 @@ def copy_notebooks() -> list[str]:
         for cell in notebook.cells:
             move_alt_text(cell)
             add_stand_ins(cell, state)
+            fold_solution(cell)
         nbformat.write(notebook, SOURCE / path.name)
         stems.append(path.stem)
     return stems
@@ -124,6 +125,14 @@ def move_alt_text(cell: nbformat.NotebookNode) -> None:
             if kind.startswith("image/") and "alt" in settings:
                 image = cell.metadata.setdefault("mystnb", {}).setdefault("image", {})
                 image.setdefault("alt", settings["alt"])
+
+
+def fold_solution(cell: nbformat.NotebookNode) -> None:
+    """The site shows an exercise's solution, and what its check says, only to a reader who opens it."""
+    tags = cell.metadata.get("tags", [])
+    if "solution" in tags:
+        cell.metadata["tags"] = [*tags, "hide-cell"]
+        cell.metadata.setdefault("mystnb", {})["code_prompt_show"] = "Show the solution"
 
 
 def add_stand_ins(cell: nbformat.NotebookNode, state: dict) -> None:

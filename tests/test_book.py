@@ -213,6 +213,15 @@ def test_a_widget_gets_a_picture_for_readers_without_javascript():
     assert References(html).without_alt == []
 
 
+def test_solutions_are_folded_and_nothing_else_is():
+    cells = [nbformat.v4.new_code_cell("1", metadata={"tags": tags}) for tags in (["solution"], ["hide-output"], [])]
+    for cell in cells:
+        build.fold_solution(cell)
+    assert [cell.metadata["tags"] for cell in cells] == [["solution", "hide-cell"], ["hide-output"], []]
+    assert cells[0].metadata["mystnb"] == {"code_prompt_show": "Show the solution"}
+    assert "mystnb" not in cells[1].metadata
+
+
 def test_a_missing_npm_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
     monkeypatch.setattr(build.node.importlib.util, "find_spec", lambda name: None)

@@ -108,6 +108,13 @@ def test_the_same_script_gives_the_same_bytes(pair):
     assert nbformat.writes(tool.from_script(script)) == nbformat.writes(tool.from_script(script))
 
 
+def test_an_output_that_is_to_be_guessed_first_is_folded_in_jupyterlab_too(tmp_path):
+    script = tmp_path / "01_small.py"
+    script.write_text(SCRIPT.replace("# %%\nprint", '# %% tags=["hide-output"]\nprint'))
+    hidden = [cell.metadata.get("jupyter") for cell in tool.from_script(script).cells]
+    assert hidden == [None, {"outputs_hidden": True}, None]
+
+
 def test_a_changed_script_is_noticed(pair):
     script, _ = pair
     script.write_text(SCRIPT.replace("1 + 1", "1 + 2"))

@@ -3,6 +3,7 @@
 import pytest
 
 from moereg.course.exercises import EXERCISES, check
+from moereg.course.exercises.functions import Task
 
 ROWS = [
     {"change": "complete", "what": "", "epe_change": 0.0},
@@ -124,7 +125,7 @@ CASES = {
 
 
 def test_every_exercise_has_a_case():
-    assert set(CASES) == set(EXERCISES)
+    assert set(CASES) == {name for name, exercise in EXERCISES.items() if not isinstance(exercise, Task)}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,10 +2,12 @@
 
 A notebook cell asks `check("tour-shift", answer)`. As long as the answer is `...` it says that it waits; a right answer
 gets the reason why it is right; a known mistake gets the reason why it is wrong. The text is returned, not printed, so
-that tests can read it. Each chapter's questions stand in a module of its own: a function that takes the answer, and
-what the notebook measured, and returns (right, text).
+that tests can read it. Each chapter's questions stand in a module of its own, whose `EXERCISES` names them: a question
+for a number or a word is a function that takes the answer, and what the notebook measured, and returns (right, text);
+one for code is a `Task`, which runs the reader's function beside the right one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,51 +26,14 @@ from moereg.course.exercises import (
     similarity,
     tour,
 )
+from moereg.course.exercises.functions import Task
+from moereg.course.exercises.reading import Unreadable, read
 
-EXERCISES = {
-    "tour-shift": tour.shift,
-    "tour-gates": tour.gates,
-    "tour-knockout": tour.knockout,
-    "fields-pull": fields.pull,
-    "fields-determinant": fields.determinant,
-    "fields-fold": fields.fold,
-    "fields-inverse": fields.inverse,
-    "similarity-inverted": similarity.inverted,
-    "similarity-noise": similarity.noise,
-    "similarity-regulariser": similarity.regulariser,
-    "similarity-capture": similarity.capture,
-    "demons-force": demons.force,
-    "demons-longest": demons.longest,
-    "demons-smoothing": demons.smoothing,
-    "demons-spacing": demons.spacing,
-    "learning-pays": learning.pays,
-    "learning-first-step": learning.first_step,
-    "learning-unknowns": learning.unknowns,
-    "learning-overfit": learning.overfit,
-    "attention-equal-keys": attention.equal_keys,
-    "attention-windows": attention.windows,
-    "attention-shared-keys": attention.shared_keys,
-    "routers-gate": routers.gate,
-    "routers-collapse": routers.collapse,
-    "routers-gradient": routers.gradient,
-    "moa-saved": moa.saved,
-    "moa-all-on": moa.all_on,
-    "moa-permute": moa.permute,
-    "shmoe-cost": shmoe.cost,
-    "shmoe-extent": shmoe.extent,
-    "shmoe-voxel": shmoe.voxel,
-    "shmoareg-compose": shmoareg.compose,
-    "shmoareg-control": shmoareg.control,
-    "shmoareg-missed": shmoareg.missed,
-    "drivenmorph-longest": drivenmorph.longest,
-    "drivenmorph-stream": drivenmorph.stream,
-    "drivenmorph-control": drivenmorph.control,
-    "rman-compose": rman.compose,
-    "rman-memory": rman.memory,
-    "rman-recursions": rman.recursions,
-    "segreg-merge": segreg.merge,
-    "segreg-cost": segreg.cost,
-    "segreg-systematic": segreg.systematic,
+CHAPTERS = (
+    tour, fields, similarity, demons, learning, attention, routers, moa, shmoe, shmoareg, drivenmorph, rman, segreg,
+)  # fmt: skip
+EXERCISES: dict[str, Callable[..., tuple[bool | None, str]]] = {
+    name: exercise for chapter in CHAPTERS for name, exercise in chapter.EXERCISES.items()
 }
 
 
@@ -99,5 +64,11 @@ def check(exercise: str, answer: Any = ..., **given: Any) -> Verdict:
         raise ValueError(f"exercise must be one of {', '.join(EXERCISES)}, got {exercise!r}.")
     if answer is ...:
         return Verdict(None, "Replace `...` by your answer and run the cell again.")
-    right, text = EXERCISES[exercise](answer, **given)
+    judge = EXERCISES[exercise]
+    if isinstance(judge, Task):
+        return Verdict(*judge(answer))
+    try:
+        right, text = judge(read(answer, judge.__annotations__["answer"]), **given)
+    except Unreadable as problem:
+        return Verdict(False, str(problem))
     return Verdict(bool(right), text)

@@ -38,3 +38,10 @@ def shared_keys(answer: int, *, heads: int, channels: int, head_dim: int) -> tup
     if answer == 2 * heads * channels * head_dim:
         return False, "One pair of matrices is still needed, the shared one."
     return False, "Count the entries of one key matrix (channels x head_dim), then the matrices that are not needed."
+
+
+EXERCISES = {
+    "attention-equal-keys": equal_keys,
+    "attention-windows": windows,
+    "attention-shared-keys": shared_keys,
+}

@@ -43,3 +43,11 @@ def spacing(answer: float) -> tuple[bool, str]:
     if math.isclose(answer, 0.5, abs_tol=1e-6):
         return False, "Gradients per mm halve, but that makes the force in mm longer; then divide by the voxel's edge."
     return False, "Put J / 2 and 2 h into the force in mm, and divide by 2 for voxels."
+
+
+EXERCISES = {
+    "demons-force": force,
+    "demons-longest": longest,
+    "demons-smoothing": smoothing,
+    "demons-spacing": spacing,
+}

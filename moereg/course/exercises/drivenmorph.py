@@ -45,3 +45,10 @@ def control(answer: str, *, rows: list[dict]) -> tuple[bool, str]:
     if answer in angles:
         return False, f"Degrees from the missing displacement: {told}; the smaller angle is the closer one."
     return False, "Answer 'other pair' or 'untrained'."
+
+
+EXERCISES = {
+    "drivenmorph-longest": longest,
+    "drivenmorph-stream": stream,
+    "drivenmorph-control": control,
+}

@@ -2,6 +2,11 @@
 
 import math
 
+import torch
+
+from moereg import fields
+from moereg.course.exercises.functions import Inputs, Task
+
 
 def pull(answer: float, *, row: int, step: int) -> tuple[bool, str]:
     """A bright spot stands in `row` of the moving image; every voxel looks `step` rows further down. Its row after?"""
@@ -51,3 +56,41 @@ def inverse(answer: float) -> tuple[bool, str]:
     if math.isclose(answer, 20, abs_tol=1e-6):
         return False, "That is where 30 goes. The displacement is the step from 30 to there."
     return False, "Find the y with 1.5 y = 30; the inverse's displacement at 30 is y - 30."
+
+
+def _two_fields() -> Inputs:
+    """Pairs of smooth fields of a few voxels, in 2-D and in 3-D, two in a batch."""
+    draw = torch.Generator().manual_seed(11)
+    return {
+        f"in {len(shape)}-D": tuple(
+            fields.upsample_field(1.5 * torch.randn(2, len(shape), *(4,) * len(shape), generator=draw), shape)
+            for _ in range(2)
+        )
+        for shape in ((9, 12), (7, 8, 9))
+    }
+
+
+compose = Task(
+    right=fields.compose,
+    inputs=_two_fields,
+    mistakes={
+        "That adds the two: right only where u is the same everywhere. After v one reads u *there*.": (
+            lambda u, v: u + v
+        ),
+        "The order is exchanged: the map of the fixed grid begins with v, and u is read where v ends.": (
+            lambda u, v: u + fields.warp(v, u)
+        ),
+        "That is u where v ends. The way to there, v itself, belongs to the sum.": lambda u, v: fields.warp(u, v),
+        "That reads u at x - v(x). Fields pull: read at x + v(x).": lambda u, v: v + fields.warp(u, -v),
+    },
+    praise="v(x) + u(x + v(x)): first the step on the fixed grid, then what the other field says where it ends.",
+    hint="Write down where x + v(x) is sent by the other field, and take x away.",
+)
+
+EXERCISES = {
+    "fields-compose": compose,
+    "fields-pull": pull,
+    "fields-determinant": determinant,
+    "fields-fold": fold,
+    "fields-inverse": inverse,
+}

@@ -53,3 +53,11 @@ def overfit(answer: int, *, seen: dict[int, float], unseen: dict[int, float]) ->
     if answer in gaps:
         return False, f"Its gap between test and training is {gaps[answer]:.0%} of the motion; another one's is larger."
     return False, f"One of {', '.join(str(pairs) for pairs in gaps)}."
+
+
+EXERCISES = {
+    "learning-pays": pays,
+    "learning-first-step": first_step,
+    "learning-unknowns": unknowns,
+    "learning-overfit": overfit,
+}

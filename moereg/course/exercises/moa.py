@@ -33,3 +33,10 @@ def permute(answer: Collection[str]) -> tuple[bool, str]:
     if answer & {"key", "value"}:
         return False, "There is one key and one value projection for all heads: nothing in them to permute."
     return False, "What does a head own?"
+
+
+EXERCISES = {
+    "moa-saved": saved,
+    "moa-all-on": all_on,
+    "moa-permute": permute,
+}

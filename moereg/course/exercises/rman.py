@@ -48,3 +48,10 @@ def recursions(answer: int, *, rows: Sequence[dict]) -> tuple[bool, str]:
     if answer in dice:
         return False, f"Dice by recursions is {listed}."
     return False, f"One of {', '.join(map(str, sorted(dice)))}: look at the first column of the figure."
+
+
+EXERCISES = {
+    "rman-compose": compose,
+    "rman-memory": memory,
+    "rman-recursions": recursions,
+}

@@ -42,3 +42,10 @@ def gradient(answer: Collection[str]) -> tuple[bool, str]:
     if "topk_softmax" in answer:
         return False, "A softmax over the chosen logits has never seen the others."
     return False, "Write the gate as a fraction of exponentials, and see which logits are still in it."
+
+
+EXERCISES = {
+    "routers-gate": gate,
+    "routers-collapse": collapse,
+    "routers-gradient": gradient,
+}

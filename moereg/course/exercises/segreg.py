@@ -52,3 +52,10 @@ def systematic(answer: str, *, rows: Sequence[dict]) -> tuple[bool, str]:
         )
         return True, f"Dice lost at the largest amount: {said}. {why}"
     return False, f"Dice lost at the largest amount: {said}."
+
+
+EXERCISES = {
+    "segreg-merge": merge,
+    "segreg-cost": cost,
+    "segreg-systematic": systematic,
+}

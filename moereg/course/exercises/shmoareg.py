@@ -36,3 +36,10 @@ def missed(answer: str, *, rows: list[dict]) -> tuple[bool, str]:
     if answer in costs:
         return False, f"There it is {costs[answer]:+.3f} voxels, elsewhere more."
     return False, f"Name one of {', '.join(costs)}."
+
+
+EXERCISES = {
+    "shmoareg-compose": compose,
+    "shmoareg-control": control,
+    "shmoareg-missed": missed,
+}

@@ -34,3 +34,10 @@ def voxel(answer: float, *, gates: list[float], proposals: list[float]) -> tuple
     if math.isclose(answer, sum(proposals), rel_tol=1e-3, abs_tol=5e-4):
         return False, "Those are all proposals. Each counts only as much as its gate says."
     return False, "Multiply each proposal by its gate, then add."
+
+
+EXERCISES = {
+    "shmoe-cost": cost,
+    "shmoe-extent": extent,
+    "shmoe-voxel": voxel,
+}

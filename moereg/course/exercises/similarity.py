@@ -48,3 +48,11 @@ def capture(answer: Collection[str], *, ranges: dict[str, tuple[int, int]], shif
         low, high = ranges[wrong[0]]
         return False, f"{wrong[0]} is caught from {low} to {high} only. Beyond, its slope says nothing."
     return False, f"{sorted(right - given)[0]} does so too: {shift} lies inside its band."
+
+
+EXERCISES = {
+    "similarity-inverted": inverted,
+    "similarity-noise": noise,
+    "similarity-regulariser": regulariser,
+    "similarity-capture": capture,
+}

@@ -52,3 +52,10 @@ def knockout(answer: str, *, errors: dict[str, float], complete: float) -> tuple
         f"Without {answer} the error changes by {grown:.2f} voxels; for another expert it is more. Load is how often "
         "an expert is asked, not how much it is missed."
     )
+
+
+EXERCISES = {
+    "tour-shift": shift,
+    "tour-gates": gates,
+    "tour-knockout": knockout,
+}

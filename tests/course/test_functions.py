@@ -1,0 +1,173 @@
+"""Exercises in code: the right function passes, every usual mistake gets words of its own, the stub waits."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moereg import fields
+from moereg.course.exercises import EXERCISES, check
+from moereg.course.exercises.functions import Task
+
+TASKS = {name: exercise for name, exercise in EXERCISES.items() if isinstance(exercise, Task)}
+
+
+def stub(*arguments):
+    """What the student's edition holds."""
+    ...
+
+
+def compose_by_sampling(u, v):
+    """v + u read at x + v, through torch's own sampler."""
+    rows = torch.tensor(u.shape[2:], dtype=u.dtype).view(-1, *[1] * (u.dim() - 2))
+    places = (fields.identity_grid(u.shape[2:]) + v) * 2 / (rows - 1) - 1
+    order = tuple(reversed(range(u.shape[1])))
+    return v + F.grid_sample(u, places[:, order].movedim(1, -1), align_corners=True, padding_mode="border")
+
+
+def compose_as_maps(u, v):
+    """Both as maps x + u(x)."""
+    grid = fields.identity_grid(u.shape[2:])
+    end = grid + v
+    return end + fields.warp(u, v) - grid
+
+
+# Other right answers than the library's: each exercise in code has two.
+ALSO_RIGHT = {"fields-compose": (compose_by_sampling, compose_as_maps)}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_right_function_and_others_that_do_the_same(name):
+    task = TASKS[name]
+    assert check(name, task.right).text == task.praise
+    assert len(ALSO_RIGHT[name]) >= 2
+    for function in ALSO_RIGHT[name]:
+        verdict = check(name, function)
+        assert verdict.right is True, verdict.text
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_mistakes_have_words_of_their_own(name):
+    task = TASKS[name]
+    assert len(task.mistakes) >= 3
+    for words, mistake in task.mistakes.items():
+        verdict = check(name, mistake)
+        assert verdict.right is False
+        assert verdict.text == words
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_stub_waits(name):
+    assert check(name).right is None
+    assert check(name, stub).right is None
+    assert "body" in check(name, stub).text
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_inputs_are_the_same_every_time_and_in_two_and_three_dimensions(name):
+    first, second = TASKS[name].inputs(), TASKS[name].inputs()
+    for case, arguments in first.items():
+        for one, other in zip(arguments, second[case], strict=True):
+            assert not isinstance(one, Tensor) or torch.equal(one, other)
+    assert len(first) >= 2
+
+
+def double(x):
+    return 2 * x
+
+
+def hidden():
+    return {"in 2-D": (torch.arange(6.0).view(2, 3),), "in 3-D": (torch.arange(8.0).view(2, 2, 2),)}
+
+
+TASK = Task(right=double, inputs=hidden, mistakes={"Three times.": lambda x: 3 * x}, praise="Yes.", hint="Twice x.")
+
+
+def in_place(x):
+    return x.mul_(2)
+
+
+def flat(x):
+    return (2 * x).flatten()
+
+
+def right_in_the_plane(x):
+    return 2 * x if x.dim() == 2 else x
+
+
+def without_gradient(x):
+    return torch.tensor((2 * x).tolist())
+
+
+def wrong_gradient(x):
+    return 2 * x.detach() + (x - x.detach())
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (7, "hand over its name without calling it. Got 7."),
+        (torch.zeros(2), "Got a Tensor."),
+        (lambda x: 3 * x, "Three times."),
+        (lambda x: x.nothing, "In 2-D: the function stops with AttributeError"),
+        (lambda x, y: x, "stops with TypeError"),
+        (in_place, "changes its argument number 1"),
+        (flat, "In 2-D: the result should have shape (2, 3), got (6,). Twice x."),
+        (lambda x: (2 * x, x), "1 values should come back, got 2."),
+        (lambda x: 2 * x / 0, "not finite"),
+        (lambda x: 2 * x + 1, "In 2-D: at (0, 0) the result should be 0, got 1. Twice x."),
+        (right_in_the_plane, "In 3-D: at (0, 0, 1) the result should be 2, got 1."),
+        (without_gradient, "no gradient comes back"),
+        (wrong_gradient, "the gradient with respect to argument number 1 is not"),
+    ],
+)
+def test_what_else_can_be_wrong_is_said(answer, words):
+    right, text = TASK(answer)
+    assert right is False
+    assert words in text
+
+
+def test_a_value_alone_can_be_asked_for():
+    value = Task(right=double, inputs=hidden, praise="Yes.", hint="", gradient=False)
+    assert value(without_gradient) == (True, "Yes.")
+    assert value(lambda x: [(2 * x).tolist()][0] and 2 * x) == (True, "Yes.")
+
+
+def test_the_not_implemented_body_waits_too():
+    def body(x):
+        raise NotImplementedError
+
+    assert TASK(body)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer", "right"),
+    [
+        ("fields-fold", "9.89", True),
+        ("fields-fold", " 9,89 ", True),
+        ("fields-fold", torch.tensor(9.89), True),
+        ("similarity-regulariser", " Bending ", True),
+        ("tour-shift", [3, 0], True),
+        ("tour-shift", torch.tensor([3, 0]), True),
+    ],
+)
+def test_answers_in_another_spelling(exercise, answer, right):
+    given = {"fields-fold": {"sigma": 6.0}}.get(exercise, {})
+    assert check(exercise, answer, **given).right is right
+
+
+@pytest.mark.parametrize("answer", ["about ten", None, True, (1, 2), {}, object(), torch.zeros(3), float("nan"), check])
+@pytest.mark.parametrize("name", ["fields-fold", "similarity-regulariser", "tour-shift", "routers-gradient"])
+def test_any_kind_of_answer_is_answered_kindly(name, answer):
+    given = {"fields-fold": {"sigma": 6.0}}.get(name, {})
+    verdict = check(name, answer, **given)
+    assert verdict.right is False
+    assert verdict.text[-1] in ".?"
+
+
+def test_what_was_expected_is_said():
+    assert check("fields-fold", (1, 2), sigma=6.0).text == "The answer is a number; got a tuple."
+    assert check("fields-fold", True, sigma=6.0).text == "The answer is a number; got True."
+    assert check("similarity-regulariser", 3).text == "The answer is a word in quotes; got 3."
+    assert check("tour-shift", 3).text == "The answer is two numbers; got 3."
+    assert check("routers-gradient", 3).text == "The answer is a set of words; got 3."
