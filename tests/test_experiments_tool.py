@@ -272,12 +272,12 @@ def test_judging_writes_the_sentences_anew(name, tmp_path, capsys):
 
 
 def test_sentences_follow_the_rows():
-    """Had all variants the Dice of the first one, nothing would be told apart."""
+    """Had all variants the Dice and the error of the first one, nothing would be told apart."""
     record = json.loads((tool.FOLDER / "ablation.json").read_text())
     assert "worse: none" not in record["sentence"].split(". ")[0]
-    rows = [row | {"dice": 0.5 + 0.1 * row["seed"]} for row in record["rows"]]
+    rows = [row | dict.fromkeys(("dice", "epe"), 0.5 + 0.1 * row["seed"]) for row in record["rows"]]
     judged = tool.judge(record | {"rows": rows})["sentence"]
-    assert judged.count("better: none; worse: none") == 2
+    assert judged.count("better: none; worse: none") == 4
     first = {"task": "breathing", "variant": "uniform gates"}
     assert effect_between(rows, first, first | {"variant": "per direction"}).mean == 0
 

@@ -1,6 +1,6 @@
 """Experiments: questions with controls and seeds, each answered by a `Finding` whose sentence is computed from rows."""
 
-from moereg.experiments.ablation import DECISIONS, KINDS, VARIANTS, Variant, ablation, indecision
+from moereg.experiments.ablation import DECISIONS, DRIVING, KINDS, VARIANTS, Variant, ablation, indecision
 from moereg.experiments.audit import audit, control_networks, expert_load
 from moereg.experiments.axis import axis_test
 from moereg.experiments.contests import contest, contest_rows
@@ -8,7 +8,7 @@ from moereg.experiments.decisions import decisions
 from moereg.experiments.degradation import quality_sweep
 from moereg.experiments.doubt import entropy_against_error
 from moereg.experiments.finding import Finding, effect_between
-from moereg.experiments.forces import force_against_truth
+from moereg.experiments.forces import driving_measures, force_against_truth
 from moereg.experiments.growth import growth
 from moereg.experiments.knockouts import knock_out
 from moereg.experiments.organs import usage_by_organ
@@ -20,6 +20,7 @@ from moereg.experiments.stability import seed_stability
 
 __all__ = [
     "DECISIONS",
+    "DRIVING",
     "KINDS",
     "VARIANTS",
     "Finding",
@@ -35,6 +36,7 @@ __all__ = [
     "contest_rows",
     "control_networks",
     "decisions",
+    "driving_measures",
     "effect_between",
     "entropy_against_error",
     "expert_load",

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import nn
 
+from moereg.classical import identity
 from moereg.data.pairs import Pairs
 from moereg.experiments.finding import Finding, effect_between, kept
 from moereg.experiments.protocol import OnRows, Protocol, Task, count_parameters, nothing, train_one
 from moereg.experiments.running import decoders, registrations
 from moereg.metrics import UNDECIDED, evaluate
 from moereg.nn.observe import find_routers
+
+MEASURED = {"dice": "Dice", "epe": "endpoint error"}
 
 
 def unchanged(model: nn.Module) -> nn.Module:
@@ -60,6 +63,16 @@ DECISIONS: dict[str, Variant] = {
     "one expert, information": Variant({"active_experts": 1, "gate": "raw"}, {"balance": 0.0, "information": 0.1}),
     "frozen routers": Variant(prepare=with_frozen_routers),
 }
+# DrivenMorph part by part. The smoothing is learned, and hardly moves from where it starts: so it starts elsewhere.
+DRIVING: dict[str, Variant] = {
+    "complete": Variant(),
+    "no attention": Variant({"attention_levels": ()}),
+    "no force loss": Variant(training={"force": 0.0}),
+    "one round": Variant({"rounds": 1}),
+    "three rounds": Variant({"rounds": 3}),
+    "narrow start": Variant({"sigma": 0.5}),
+    "wide start": Variant({"sigma": 2.0}),
+}
 KINDS: dict[str, Variant] = {kind: Variant({"expert_kind": kind}) for kind in ("nested", "full", "separable")}
 
 
@@ -69,6 +82,7 @@ def ablation(
     *,
     variants: dict[str, Variant] | None = None,
     keep: Callable[[str, str, int, nn.Module], None] | None = None,
+    more: Callable[[nn.Module, Pairs], dict] | None = None,
     on_rows: OnRows = nothing,
 ) -> Finding:
     """Train every variant on every task with every seed.
@@ -76,14 +90,17 @@ def ablation(
     Args:
         variants: by name; the first one is what the others are compared with.
         keep: called with task, variant, seed and the trained network.
+        more: of a trained network and the task's test pairs, further columns of its row.
 
     Returns:
-        Rows of task, variant and seed, with measures, parameters, and how undecided decoder routers are ("entropy",
-        as a share of `log N`; None without a choice).
+        Rows of task, variant and seed, with measures, parameters, how undecided decoder routers are ("entropy", as a
+        share of `log N`; None without a choice), and whether the training "diverged": the network registers worse, in
+        mean Dice, than doing nothing.
     """
     variants = variants or VARIANTS
     rows = []
     for task in tasks:
+        nothing_done = evaluate({"": identity}, task.test, surfaces=False)[""]["dice"]
         for name, variant in variants.items():
             for seed in protocol.seeds:
                 model = train_one(
@@ -91,7 +108,9 @@ def ablation(
                 )
                 measured = evaluate({name: model}, task.test, surfaces=False)[name]
                 row = {"task": task.name, "variant": name, "seed": seed, "parameters": count_parameters(model)}
-                rows.append(row | kept(measured) | {"entropy": indecision(model, task.test)})
+                row |= kept(measured) | {"entropy": indecision(model, task.test)}
+                row |= {"diverged": measured["dice"] < nothing_done}
+                rows.append(row | ({} if more is None else more(model, task.test)))
                 on_rows(rows[-1:])
                 if keep is not None:
                     keep(task.name, name, seed, model)
@@ -110,14 +129,29 @@ def indecision(model: nn.Module, pairs: Pairs) -> float | None:
 
 
 def ablation_sentence(rows: Sequence[dict]) -> str:
-    """Every variant against the first one, task by task, in Dice."""
+    """Every variant against the first one, task by task, in Dice and, where the truth is known, in endpoint error.
+
+    Trainings that diverged are named and take no part.
+    """
     reference, *others = dict.fromkeys(row["variant"] for row in rows)
     parts = []
     for task in dict.fromkeys(row["task"] for row in rows):
-        found: dict[str, list[str]] = {"better": [], "worse": [], UNDECIDED: []}
-        for variant in others:
-            effect = effect_between(rows, {"task": task, "variant": variant}, {"task": task, "variant": reference})
-            found[effect.judged("dice")].append(f"{variant} {effect.text()}")
-        said = "; ".join(f"{word}: {', '.join(names) or 'none'}" for word, names in found.items())
-        parts.append(f"On {task}, Dice against '{reference}', {said}")
+        own = [row for row in rows if row["task"] == task]
+        sound = [row for row in own if not row.get("diverged")]
+        seeds = {name: {row["seed"] for row in sound if row["variant"] == name} for name in (reference, *others)}
+        compared = [name for name in others if seeds[name] & seeds[reference]]
+        for key, title in MEASURED.items():
+            if all(row[key] is not None for row in own) and compared:
+                parts.append(f"On {task}, {title} against '{reference}', {_judged(sound, compared, reference, key)}")
+        if lost := [f"{row['variant']} (seed {row['seed']})" for row in own if row.get("diverged")]:
+            parts.append(f"On {task}, worse than doing nothing and left out: {', '.join(lost)}")
     return ". ".join(parts) + "."
+
+
+def _judged(rows: Sequence[dict], variants: Sequence[str], reference: str, key: str) -> str:
+    """Which variants are better, worse or not told apart from the reference in one measure."""
+    found: dict[str, list[str]] = {"better": [], "worse": [], UNDECIDED: []}
+    for variant in variants:
+        effect = effect_between(rows, {"variant": variant}, {"variant": reference}, key)
+        found[effect.judged(key)].append(f"{variant} {effect.text()}")
+    return "; ".join(f"{word}: {', '.join(names) or 'none'}" for word, names in found.items())

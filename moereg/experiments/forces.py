@@ -15,6 +15,7 @@ from moereg.experiments.statistics import labels_on_grid, rank_correlation
 from moereg.fields import sample
 from moereg.filters import halve
 from moereg.models import DrivenStep
+from moereg.nn import NeuralDemonsLayer
 
 CONTROLS = ("own", "other pair", "untrained")
 FAR = 0.25  # voxels of the level: a shorter missing displacement has no direction worth measuring
@@ -93,20 +94,46 @@ def _region(pair: Pair, grid: torch.Size) -> Bool[Tensor, "*grid"]:
 
 
 def force_sentence(rows: list[dict], pairs: int) -> str:
-    """First rounds only: what later rounds of a level are to correct is the error of the first."""
-    first = [row for row in rows if row["round"] == 1]
-    levels = sorted({row["level"] for row in first}, reverse=True)
+    """First rounds with both measures; of later rounds, which are to correct what the first left, the angles."""
+    levels = sorted({row["level"] for row in rows}, reverse=True)
+    turns = sorted({row["round"] for row in rows})
 
-    def values(control: str, key: str, form: str) -> str:
-        found = {row["level"]: row[key] for row in first if row["control"] == control}
+    def values(turn: int, control: str, key: str, form: str) -> str:
+        found = {row["level"]: row[key] for row in rows if (row["round"], row["control"]) == (turn, control)}
         return ", ".join(format(found[level], form) if level in found else "-" for level in levels)
 
-    angles, ranks = (
-        [values(control, key, form) for control in CONTROLS]
-        for key, form in (("angle", ".0f"), ("rank_correlation", "+.2f"))
+    first, *later = turns
+    angles = {turn: [values(turn, control, "angle", ".0f") for control in CONTROLS] for turn in turns}
+    ranks = [values(first, control, "rank_correlation", "+.2f") for control in CONTROLS]
+    sentence = (
+        f"Levels coarse to fine, first rounds, {pairs} pairs: the trained force is {angles[first][0]} degrees away "
+        f"from the missing displacement, {angles[first][1]} from another pair's (90 is chance), and without training "
+        f"{angles[first][2]}; the lengths have rank correlations {ranks[0]}, against {ranks[1]} and {ranks[2]}."
     )
-    return (
-        f"Levels coarse to fine, first rounds, {pairs} pairs: the trained force is {angles[0]} degrees away from the "
-        f"missing displacement, {angles[1]} from another pair's (90 is chance), and without training {angles[2]}; "
-        f"the lengths have rank correlations {ranks[0]}, against {ranks[1]} and {ranks[2]}."
-    )
+    for turn in later:
+        own, other, untrained = angles[turn]
+        sentence += f" Round {turn}: {own} degrees, {other} from another pair's, without training {untrained}."
+    return sentence
+
+
+def driving_measures(model: nn.Module, pairs: Pairs) -> dict[str, float | None]:
+    """How well a trained DrivenMorph's forces point, and how wide it smooths them, for `ablation(more=...)`.
+
+    Returns:
+        "angle" and "later_angle": degrees between force and missing displacement, first and later rounds, means over
+        levels and pairs (None without any); "sigma": width of the learned smoothing, voxels of a level, mean over
+        levels and axes.
+    """
+    found: dict[str, list[float]] = {"angle": [], "later_angle": []}
+    for pair in pairs:
+        with torch.no_grad():
+            driven = model.eval()(pair.moving[None], pair.fixed[None]).driven
+        seen: set[int] = set()
+        for step in driven:
+            measured = force_against_missing(step, pair)
+            if measured is not None:
+                found["later_angle" if step.level in seen else "angle"].append(measured[0])
+            seen.add(step.level)
+    widths = [layer.sigma.mean().item() for layer in model.modules() if isinstance(layer, NeuralDemonsLayer)]
+    angles = {name: float(np.mean(values)) if values else None for name, values in found.items()}
+    return angles | {"sigma": float(np.mean(widths))}

@@ -1,12 +1,13 @@
 """Every variant with its sizes, every seed, on every task; and what the sentence makes of the rows."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 import torch
 
 from moereg.experiments import KINDS, VARIANTS, Protocol, Task, Variant, ablation
-from moereg.experiments.ablation import DECISIONS, ablation_sentence, indecision, with_frozen_routers
+from moereg.experiments.ablation import DECISIONS, DRIVING, ablation_sentence, indecision, with_frozen_routers
 from moereg.models import build
 from moereg.training import TrainingConfig, fit
 from moereg.viz import draw
@@ -75,15 +76,64 @@ def test_the_sentence_by_hand():
     )
     assert ablation_sentence(rows) == (
         "On t, Dice against 'a', better: more +0.050 [+0.025, +0.075]; worse: less -0.050 [-0.075, -0.025]; "
-        "not told apart: hardly +0.020 [-0.005, +0.045]."
+        "not told apart: hardly +0.020 [-0.005, +0.045]. On t, endpoint error against 'a', better: none; worse: none; "
+        "not told apart: more +0.000 [+0.000, +0.000], less +0.000 [+0.000, +0.000], hardly +0.000 [+0.000, +0.000]."
     )
+
+
+def test_endpoint_error_is_judged_too_where_it_is_known():
+    """Less of it is better; on scans it is not known."""
+    rows = rows_of(a=(0.5, 0.5), b=(0.5, 0.5))
+    for row, error in zip(rows, (1.0, 2.0, 1.5, 2.5), strict=True):
+        row["epe"] = error
+    assert ablation_sentence(rows).endswith(
+        "On t, endpoint error against 'a', better: none; worse: b +0.500 [+0.500, +0.500]; not told apart: none."
+    )
+    for row in rows:
+        row["epe"] = None
+    assert ablation_sentence(rows).count("On t") == 1
+
+
+def test_a_diverged_training_is_named_and_takes_no_part():
+    """Without its seed 1, b is better by 0.1 in both seeds that are left; c has none left."""
+    rows = rows_of(a=(0.5, 0.6, 0.7), b=(0.6, 0.1, 0.8), c=(0.1, 0.1, 0.1))
+    for row in rows:
+        row |= {"epe": None, "diverged": row["dice"] < 0.2}
+    assert ablation_sentence(rows) == (
+        "On t, Dice against 'a', better: b +0.100 [+0.100, +0.100]; worse: none; not told apart: none. On t, worse "
+        "than doing nothing and left out: b (seed 1), c (seed 0), c (seed 1), c (seed 2)."
+    )
+
+
+def test_seeds_that_have_no_sound_partner_are_not_compared():
+    rows = rows_of(a=(0.1, 0.6), b=(0.6, 0.1))
+    for row in rows:
+        row |= {"diverged": row["dice"] < 0.2}
+    assert ablation_sentence(rows) == "On t, worse than doing nothing and left out: a (seed 0), b (seed 1)."
+
+
+def test_a_training_diverged_where_doing_nothing_overlaps_better(tasks, fitted, toys_err, no_surfaces):
+    """The second task needs one voxel: doing nothing has Dice 7/8, one of one and a half as well, of three less."""
+    toys_err(lambda toy, _: 1 + toy.sizes.shift)
+    rows = ablation(tasks[1:], PROTOCOL, variants=SHIFTED | {"level": Variant({"shift": 1.5})}).rows
+    assert {row["variant"]: row["diverged"] for row in rows} == {"first": False, "shifted": True, "level": False}
+
+
+def test_further_columns_are_measured_on_the_test_pairs(tasks, fitted, toys_err, no_surfaces):
+    told = []
+    more = lambda model, pairs: told.append(pairs) or {"width": model.sizes.shift}  # noqa: E731
+    rows = ablation(tasks[1:], PROTOCOL, variants=SHIFTED, more=more).rows
+    assert [row["width"] for row in rows] == [0, 0, 3, 3]
+    assert told == [tasks[1].test] * 4
 
 
 def test_every_task_is_judged_by_itself():
     rows = rows_of("first", a=(0.5, 0.6), b=(0.6, 0.7)) + rows_of("second", a=(0.5, 0.6), b=(0.4, 0.5))
     assert ablation_sentence(rows) == (
         "On first, Dice against 'a', better: b +0.100 [+0.100, +0.100]; worse: none; not told apart: none. "
-        "On second, Dice against 'a', better: none; worse: b -0.100 [-0.100, -0.100]; not told apart: none."
+        "On first, endpoint error against 'a', better: none; worse: none; not told apart: b +0.000 [+0.000, +0.000]. "
+        "On second, Dice against 'a', better: none; worse: b -0.100 [-0.100, -0.100]; not told apart: none. "
+        "On second, endpoint error against 'a', better: none; worse: none; not told apart: b +0.000 [+0.000, +0.000]."
     )
 
 
@@ -134,6 +184,26 @@ def test_kinds_differ_in_the_kind_of_expert_alone(tasks, fitted, unmeasured):
         "full": {"expert_kind": "full"},
         "separable": {"expert_kind": "separable"},
     }
+
+
+def test_parts_of_drivenmorph_differ_in_what_their_name_says(tasks, fitted, unmeasured):
+    protocol = replace(unmeasured, model="drivenmorph", training=TrainingConfig(steps=1, force=0.25))
+    made = {}
+    ablation(tasks[:1], protocol, variants=DRIVING, keep=lambda _, name, __, model: made.update({name: model.sizes}))
+    usual = vars(build("drivenmorph", dims=2).sizes)
+    found = {
+        name: {key: value for key, value in vars(own).items() if value != usual[key]} for name, own in made.items()
+    }
+    assert found == {
+        "complete": {},
+        "no attention": {"attention_levels": ()},
+        "no force loss": {},
+        "one round": {"rounds": 1},
+        "three rounds": {"rounds": 3},
+        "narrow start": {"sigma": 0.5},
+        "wide start": {"sigma": 2.0},
+    }
+    assert [call.config.force for call in fitted.calls] == [0.25, 0.25, 0.0, 0.25, 0.25, 0.25, 0.25]
 
 
 def test_decisions_differ_in_how_routers_are_trained(tasks, fitted, unmeasured):

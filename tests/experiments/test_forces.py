@@ -10,11 +10,12 @@ from scipy.stats import spearmanr
 from moereg import models
 from moereg.data import phantoms
 from moereg.data.pairs import Pair
-from moereg.experiments import force_against_truth
+from moereg.experiments import driving_measures, force_against_truth
 from moereg.experiments.forces import CONTROLS, force_against_missing, force_sentence, missing_displacement
 from moereg.fields import compose, sample, upsample_field
 from moereg.filters import halve
 from moereg.models import DrivenRegistration, DrivenStep
+from moereg.nn import NeuralDemonsLayer
 from moereg.viz import draw
 
 SHAPE = (48, 48)
@@ -200,7 +201,10 @@ def test_the_sentence_by_hand():
     rows = [
         row(0, 1, "own", 40.0, 0.5),
         row(2, 1, "own", 30.0, 0.25),
-        row(2, 2, "own", 1.0, 1.0),  # a second round is not told of
+        row(2, 2, "own", 70.0, 1.0),
+        row(2, 2, "other pair", 88.0, 1.0),
+        row(2, 2, "untrained", 65.0, 1.0),
+        row(0, 2, "untrained", 66.0, 1.0),
         row(2, 1, "other pair", 91.0, -0.125),
         row(0, 1, "other pair", 80.0, 0.0),
         row(2, 1, "untrained", 60.0, 0.1),  # nothing was far enough on level 0
@@ -208,8 +212,23 @@ def test_the_sentence_by_hand():
     assert force_sentence(rows, 4) == (
         "Levels coarse to fine, first rounds, 4 pairs: the trained force is 30, 40 degrees away from the missing "
         "displacement, 91, 80 from another pair's (90 is chance), and without training 60, -; the lengths have rank "
-        "correlations +0.25, +0.50, against -0.12, +0.00 and +0.10, -."
+        "correlations +0.25, +0.50, against -0.12, +0.00 and +0.10, -. Round 2: 70, - degrees, 88, - from another "
+        "pair's, without training 65, 66."
     )
+
+
+def test_measures_of_a_trained_network(pairs):
+    """First rounds point along the truth, the later one backwards; three axes' widths of two layers."""
+    oracle = Oracle(pairs, 0.3)
+    oracle.layers = torch.nn.ModuleList(NeuralDemonsLayer(2, sigma=sigma) for sigma in (0.5, 1.5))
+    measured = driving_measures(oracle, pairs)
+    assert measured["angle"] < 10
+    assert measured["later_angle"] > 165
+    assert measured["sigma"] == pytest.approx(1.0)
+    once = Oracle(pairs, 0.3)
+    once.layers = oracle.layers
+    once.forward = lambda moving, fixed: replace(result := oracle(moving, fixed), driven=result.driven[:1])
+    assert driving_measures(once, pairs)["later_angle"] is None
 
 
 def test_pairs_without_truth_get_one_sentence(pairs):
