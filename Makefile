@@ -6,7 +6,7 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks student experiments weights book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks student experiments weights gpu gpu-bundle book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
@@ -19,6 +19,7 @@ help:
 	@echo 'make student    the same with stubs in place of solutions, into build/student'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
 	@echo 'make weights    train the networks of data/weights again (hours; goes on where it was broken off)'
+	@echo 'make gpu        what only a GPU shows, in pieces, with the Python that has its torch; make gpu-bundle: the wheels it lacks'
 	@echo 'make bench      measure speed'
 	@echo 'make lint       ruff, order of imports, types, bundles in step with their sources; make format: let ruff rewrite'
 
@@ -66,6 +67,14 @@ experiments:
 weights:
 	@tools/venv.sh $(ALL)
 	$(BIN)/python -m tools.weights
+
+# With a torch made for the GPU, which .venv has not: PYTHON names that interpreter.
+gpu:
+	PYTHONPATH=. $(or $(PYTHON),python3) -m tools.gpu
+
+gpu-bundle:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.gpu_bundle
 
 notebooks:
 	@tools/venv.sh $(ALL)

@@ -53,3 +53,51 @@ def test_no_network_meets_it_at_batch_one(name):
     model, (moving, fixed) = build(name, dims=3), torch.rand(2, 1, 1, 16, 16, 16)
     with torch.no_grad():
         assert not operations(lambda: model(moving, fixed)) & SLOW
+
+
+SMALL_GRIDS = [((2, 2, 2), 3), ((2, 5, 5), 3), ((4, 4, 4), 5), ((3, 3, 3), 7)]
+
+
+def kernel_gradient(function, features, weight, generator, **options):
+    result = function(features, weight, None, padding=weight.shape[2] // 2, **options)
+    return result, torch.autograd.grad((result * torch.rand(result.shape, generator=generator)).sum(), weight)[0]
+
+
+@pytest.mark.parametrize(("space", "extent"), SMALL_GRIDS)
+@pytest.mark.parametrize("autocast", [True, False])
+def test_bfloat16_gradients_of_small_grids_are_right(space, extent, autocast, generator):
+    """Where oneDNN's are made of whatever lay in memory; a computation in float64 tells."""
+    features = torch.rand(2, 16, *space, generator=generator)
+    weight = torch.randn(8, 16, *[extent] * 3, generator=generator).requires_grad_()
+    seed = generator.get_state()
+    _, wanted = kernel_gradient(F.conv3d, features.double(), weight.double(), generator)
+    generator.set_state(seed)
+    if autocast:
+        with torch.autocast("cpu", torch.bfloat16):
+            result, found = kernel_gradient(convolve, features, weight, generator)
+    else:
+        low = weight.detach().bfloat16().requires_grad_()
+        result, found = kernel_gradient(convolve, features.bfloat16(), low, generator)
+    assert result.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), wanted, rtol=0.05, atol=0.05 * float(wanted.abs().max()))
+
+
+def test_only_what_is_wrong_is_done_otherwise(monkeypatch):
+    """float32, a larger grid, the plane, no gradient: torch's own, in the precision that was asked for."""
+    asked = []
+    for name in ("conv2d", "conv3d"):
+        real = getattr(F, name)
+        monkeypatch.setattr(
+            F, name, lambda x, *a, f=real, **o: asked.append(torch.is_autocast_enabled("cpu")) or f(x, *a, **o)
+        )
+    kernel = torch.rand(2, 2, 3, 3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        convolve(torch.rand(2, 2, 4, 2, 2), kernel, padding=1)
+        convolve(torch.rand(2, 2, 2, 2), torch.rand(2, 2, 3, 3), padding=1)
+        convolve(torch.rand(2, 2, 2, 4, 4), torch.rand(2, 2, 1, 1, 1))
+        with torch.no_grad():
+            convolve(torch.rand(2, 2, 2, 4, 4), kernel, padding=1)
+        assert asked == [True] * 4
+        convolve(torch.rand(2, 2, 3, 4, 4), kernel, padding=1)
+    convolve(torch.rand(2, 2, 2, 4, 4), kernel, padding=1)
+    assert asked[4:] == [False, False]
