@@ -20,7 +20,7 @@ import nbformat
 import yaml
 
 from moereg.viz.report import fragment
-from tools import node
+from tools import claims, node
 from tools.notebooks import WIDGET_VIEW, outputs_below, widget_state
 
 BOOK = Path(__file__).resolve().parent
@@ -88,6 +88,7 @@ def build() -> None:
     SOURCE.mkdir(parents=True)
     copy_pages()
     chapters = copy_notebooks()
+    (SOURCE / "claims.md").write_text(claims.page(claims.load()), encoding="utf-8")
     write_opening()
     modules = write_api_pages()
     write_toc(chapters, modules)
@@ -203,7 +204,7 @@ def write_toc(chapters: list[str], modules: list[str]) -> None:
         if files:
             parts.append({"caption": title, "chapters": files})
     api = {"file": "api/index", "sections": [api_entry(name) for name in modules]}
-    files = [{"file": "conventions"}, {"file": "networks"}, api, {"file": "references"}]
+    files = [{"file": "conventions"}, {"file": "claims"}, {"file": "networks"}, api, {"file": "references"}]
     parts.append({"caption": "Reference", "chapters": files})
     toc = {"format": "jb-book", "root": "index", "parts": parts}
     (SOURCE / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
