@@ -92,6 +92,10 @@ RECIPES: dict[str, Recipe] = {
         "SHMoAReg, coronal sections of abdominal phantoms", "shmoareg", "abdomen", PHANTOMS, shape=(64, 64),
         train_pairs=2000,
     ),
+    "abdomen-flat-voxelmorph": Recipe(
+        "VoxelMorph (MONAI), coronal sections of abdominal phantoms", "voxelmorph", "abdomen", PHANTOMS,
+        shape=(64, 64), train_pairs=2000,
+    ),
 }  # fmt: skip
 
 
