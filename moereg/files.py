@@ -4,17 +4,20 @@
         save_file(tensors, unfinished)
     write_text_whole(path, text)         # reports, receipts
     write_json_whole(path, value)
+    check_target(path, inputs=[...])     # before hours of work: can it be written, and is it nothing of the user's?
+    check_folder(out)
+    with reserved(out):                  # one training at a time
     checkout_folder("data/weights")      # what comes with the repository, wherever the work is done
 
 An interruption leaves the old file, and a reader never sees half of a new one. Two processes that write the same file
-do not meet: the last to finish stays.
+do not meet: the last to finish stays. A link stays a link: the file that it names is written.
 """
 
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,9 +32,11 @@ def whole(path: str | Path) -> Iterator[Path]:
     only within one file system a rename is one step. Missing parent folders are made.
 
     Raises:
+        ValueError: the path is taken by what is no file, a folder or a pipe.
         FileNotFoundError: the block ended without having written the file.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    _require_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=".unfinished-"))
     try:
@@ -55,6 +60,75 @@ def write_text_whole(path: str | Path, text: str) -> Path:
 def write_json_whole(path: str | Path, value: dict) -> Path:
     """Write JSON, whole or not at all, and return the path."""
     return write_text_whole(path, json.dumps(value, indent=1) + "\n")
+
+
+def check_target(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Require, before any work, that `path` can be written and is none of the `inputs`. Nothing is made or changed.
+
+    Raises:
+        ValueError: it is one of the inputs, or taken by what is no file.
+        NotADirectoryError, PermissionError: its folder cannot be made or written to.
+    """
+    real = Path(os.path.realpath(path))
+    _require_file(real)
+    for source in inputs:
+        if real.exists() and Path(source).exists() and real.samefile(source):
+            raise ValueError(f"{path} must not be an input, which would be overwritten; name another file.")
+    check_folder(real.parent)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Require, before any work, that a folder is there or can be made, and written to. Nothing is made or changed.
+
+    Raises:
+        NotADirectoryError, PermissionError: it cannot; the sentence names what stands in the way.
+    """
+    real = Path(os.path.realpath(folder))
+    there = next(place for place in (real, *real.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise NotADirectoryError(f"{folder} must be a folder, but {there} is none.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} must be a folder that can be written to, but {there} cannot.")
+
+
+@contextmanager
+def reserved(folder: str | Path) -> Iterator[None]:
+    """Keep a folder for one process at a time; the end of the process, whatever ends it, sets it free.
+
+    Systems without locks on folders (Windows, some network drives) reserve nothing.
+
+    Raises:
+        ValueError: another one has it.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder} must be free, but another training writes into it; name another.") from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def _require_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} must be a file that can be replaced, got {_kind(path)}.")
+
+
+def _kind(path: Path) -> str:
+    kinds = {"a folder": path.is_dir(), "a pipe": path.is_fifo(), "a socket": path.is_socket()}
+    return next((name for name, is_it in kinds.items() if is_it), "a device")
 
 
 def checkout_folder(place: str | Path) -> Path | None:

@@ -1,13 +1,15 @@
 """A file is whole or absent, whatever happens while it is written."""
 
+import ast
 import os
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
 from moereg import files
-from moereg.files import whole, write_text_whole
+from moereg.files import check_folder, check_target, reserved, whole, write_text_whole
 
 
 def names(folder) -> list[str]:
@@ -128,3 +130,74 @@ def test_what_comes_with_the_repository_is_found_from_anywhere(tmp_path, monkeyp
     (tmp_path / "checkout" / "data").rmdir()
     assert files.checkout_folder("data") == tmp_path / "clone" / "data"
     assert files.checkout_folder("data/weights") is None
+
+
+# ---- nothing of the user's is overwritten, and what cannot work is said before the work ----
+
+
+def test_a_link_stays_a_link_and_the_file_that_it_names_is_written(tmp_path):
+    (tmp_path / "run3").mkdir()
+    (tmp_path / "run3" / "numbers.json").write_text("old")
+    (tmp_path / "latest.json").symlink_to(tmp_path / "run3" / "numbers.json")
+    write_text_whole(tmp_path / "latest.json", "new")
+    assert (tmp_path / "latest.json").is_symlink()
+    assert (tmp_path / "run3" / "numbers.json").read_text() == "new"
+
+
+@pytest.mark.parametrize(("kind", "make"), [("a pipe", os.mkfifo), ("a folder", os.mkdir)])
+def test_what_is_no_file_is_not_replaced(tmp_path, kind, make):
+    make(tmp_path / "out")
+    for write in (lambda: write_text_whole(tmp_path / "out", "x"), lambda: check_target(tmp_path / "out")):
+        with pytest.raises(ValueError, match=f"out must be a file that can be replaced, got {kind}."):
+            write()
+    assert names(tmp_path) == ["out"]
+    with pytest.raises(ValueError, match="/dev/null must be a file that can be replaced, got a device."):
+        check_target("/dev/null")
+
+
+def test_a_target_must_not_be_an_input(tmp_path):
+    """By whatever name: a link to it, or a second name for it."""
+    table = write_text_whole(tmp_path / "pairs.csv", "moving,fixed")
+    (tmp_path / "soft.json").symlink_to(table)
+    os.link(table, tmp_path / "hard.json")
+    for name in ("pairs.csv", "soft.json", "hard.json"):
+        with pytest.raises(ValueError, match=f"{name} must not be an input, which would be overwritten"):
+            check_target(tmp_path / name, [tmp_path / "other.csv", table])
+    check_target(tmp_path / "new" / "numbers.json", [table])
+    assert names(tmp_path) == ["hard.json", "pairs.csv", "soft.json"]  # nothing was made
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_the_work(tmp_path, monkeypatch):
+    file = write_text_whole(tmp_path / "taken", "x")
+    with pytest.raises(NotADirectoryError, match=r"taken/deep must be a folder, but .*taken is none\."):
+        check_folder(file / "deep")
+    with pytest.raises(NotADirectoryError, match=r"taken must be a folder, but .*taken is none\."):
+        check_folder(file)
+    check_folder(tmp_path / "new" / "er")
+    monkeypatch.setattr(files.os, "access", lambda place, mode: place != tmp_path)  # root may write anywhere
+    with pytest.raises(PermissionError, match=r"new/er must be a folder that can be written to, but .* cannot\."):
+        check_folder(tmp_path / "new" / "er")
+    assert names(tmp_path) == ["taken"]
+
+
+def test_a_reserved_folder_is_refused_to_a_second_until_the_first_ends(tmp_path):
+    out = tmp_path / "new"
+    with reserved(out), pytest.raises(ValueError, match="new must be free, but another training"), reserved(out):
+        pass
+    with reserved(out):
+        pass
+    assert names(tmp_path) == ["new"]
+
+
+def test_every_text_file_is_opened_with_its_encoding():
+    """Without one, the locale decides: in plain ASCII the library would not read its own texts."""
+    found = []
+    for path in Path(files.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
+            if name in ("read_text", "write_text", "open", "TextIOWrapper"):
+                binary = any(isinstance(a, ast.Constant) and "b" in str(a.value) for a in node.args)
+                other = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") in ("os", "gzip")
+                if not binary and not other and "encoding" not in {keyword.arg for keyword in node.keywords}:
+                    found.append(f"{path.name}:{node.lineno}")
+    assert found == []

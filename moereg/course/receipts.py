@@ -60,7 +60,7 @@ def read(path: Path) -> Receipt:
         ValueError: the file is not a receipt; the sentence names the file.
     """
     try:
-        return Receipt(**json.loads(Path(path).read_text()))
+        return Receipt(**json.loads(Path(path).read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a receipt: {error}") from error
 
