@@ -12,10 +12,20 @@ A displacement file holds, for every voxel of the fixed image, a vector in milli
 RAS negated), with shape `(X, Y, Z, 1, 3)` and intent 1007. With `A` the upper 3 x 3 of the affine and `u` in voxels,
 
     vector = diag(-1, -1, 1) A (u_i, u_j, u_k)
+
+A file is taken at its word only where it can be held to it. Before any voxel is read, the header's shape is compared
+with the length of the file, and what a compressed file's checksum says is looked at to its end. Units of metres or
+microns become millimetres.
 """
 
-import zlib
+import gzip
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
+from math import prod
 from pathlib import Path
 from typing import cast
 
@@ -23,9 +33,8 @@ import nibabel as nib
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
-from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-from nibabel.spatialimages import HeaderDataError
 from torch import Tensor
 
 from moereg.checks import check_field
@@ -34,6 +43,12 @@ from moereg.files import whole
 LPS = np.diag([-1.0, -1.0, 1.0])  # RAS to LPS and back
 VECTOR_INTENT = 1007
 SUFFIXES = (".nii", ".nii.gz")
+MAGIC = {348: (nib.Nifti1Image, 344, b"n+1\0"), 540: (nib.Nifti2Image, 4, b"n+2\0")}  # by length of the header
+MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}  # of a unit by its code in the header: metre, millimetre, micron
+SAME = 0.02  # voxels that the corners of two grids may lie apart
+DEFLATE = 1032  # bytes that one byte of gzip can stand for, at most
+SPARE = 2**20  # bytes that may follow the voxels of a compressed file
+LARGEST = 2**53  # labels from here on would be rounded
 
 
 @dataclass(frozen=True)
@@ -74,11 +89,11 @@ def load_volume(path: str | Path, *, canonical: bool = True) -> Volume:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not NIfTI, truncated, not three axes, or NaN or infinity among the voxels. Each names the file.
+        ValueError: not NIfTI, truncated, damaged (the checksum of a compressed file), not three axes, colours or
+            complex numbers, or NaN or infinity among the voxels. Each names the file.
     """
-    image = _open(path)
-    values = _voxels(image, path, canonical, np.float32)
-    return Volume(torch.from_numpy(np.ascontiguousarray(values.T))[None], _grid(image, path, canonical))
+    values, grid = _read(path, canonical, np.float32)
+    return Volume(torch.from_numpy(np.ascontiguousarray(values.T))[None], grid)
 
 
 def load_labels(path: str | Path, *, canonical: bool = True) -> Volume:
@@ -86,22 +101,20 @@ def load_labels(path: str | Path, *, canonical: bool = True) -> Volume:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: as `load_volume`; a negative value or one that is not whole.
+        ValueError: as `load_volume`; a negative value, one that is not whole, or 2^53 and more.
     """
-    image = _open(path)
-    values = _voxels(image, path, canonical, np.float64)
+    values, grid = _read(path, canonical, np.float64)
     labels = np.rint(values)
-    if np.abs(values - labels).max() > 1e-4 or labels.min() < 0:
-        odd = values[(np.abs(values - labels) > 1e-4) | (labels < 0)][0]
-        raise ValueError(f"{path} must hold labels, whole numbers from zero on, got {odd:g}.")
-    return Volume(
-        torch.from_numpy(np.ascontiguousarray(labels.T).astype(np.int64))[None], _grid(image, path, canonical)
-    )
+    odd = (np.abs(values - labels) > 1e-4) | (labels < 0) | (labels >= LARGEST)
+    if odd.any():
+        raise ValueError(f"{path} must hold labels, whole numbers from zero on, got {values[odd][0]:g}.")
+    return Volume(torch.from_numpy(np.ascontiguousarray(labels.T).astype(np.int64))[None], grid)
 
 
 def load_grid(path: str | Path, *, canonical: bool = True) -> Grid:
     """Read shape and affine alone. Raises as `load_volume`, except for what only the voxels tell."""
-    return _grid(_open(path), path, canonical)
+    with _opened(path) as (image, _):
+        return _grid(image, path, canonical)
 
 
 def load_displacement(path: str | Path, *, canonical: bool = True) -> Volume:
@@ -111,9 +124,8 @@ def load_displacement(path: str | Path, *, canonical: bool = True) -> Volume:
         FileNotFoundError: no such file.
         ValueError: not NIfTI, truncated, not of shape (X, Y, Z, 1, 3), or not finite.
     """
-    image = _open(path, vector=True)
-    grid = _grid(image, path, canonical)
-    vectors = _voxels(image, path, canonical, np.float64)[:, :, :, 0] @ LPS  # millimetres RAS
+    values, grid = _read(path, canonical, np.float64, vector=True)
+    vectors = values[:, :, :, 0] @ LPS  # millimetres RAS
     steps = vectors @ np.linalg.inv(grid.affine[:3, :3]).T  # (X, Y, Z, ijk) in voxels
     field = np.ascontiguousarray(steps[..., ::-1].T, dtype=np.float32)  # (kji, Z, Y, X)
     return Volume(torch.from_numpy(field), grid)
@@ -123,7 +135,8 @@ def save_volume(path: str | Path, data: Tensor, affine: np.ndarray) -> None:
     """Write an image or a label map, `(1, *S)` or `(*S)`, tensor axes (k, j, i). Integers are kept as int16 or int32.
 
     Raises:
-        ValueError: another shape, values that are not finite, a name that does not end in .nii or .nii.gz.
+        ValueError: another shape, values that are not finite, whole numbers from 2^31 on, a name that does not end in
+            .nii or .nii.gz.
         FileNotFoundError: no such folder.
     """
     if data.ndim == 4 and data.shape[0] == 1:
@@ -136,7 +149,10 @@ def save_volume(path: str | Path, data: Tensor, affine: np.ndarray) -> None:
             raise ValueError("data must hold finite values only, got NaN or infinity.")
         values = values.astype(np.float32)
     else:
-        values = values.astype(np.int16 if np.abs(values).max(initial=0) < 2**15 else np.int32)
+        low, high = int(values.min(initial=0)), int(values.max(initial=0))
+        if not -(2**31) <= low <= high < 2**31:
+            raise ValueError(f"data must hold whole numbers below 2^31, which a file can hold, got {low} to {high}.")
+        values = values.astype(np.int16 if max(high, -low) < 2**15 else np.int32)
     _write(path, nib.Nifti1Image(values, affine))
 
 
@@ -164,7 +180,7 @@ def save_displacement(path: str | Path, displacement: Tensor, affine: np.ndarray
 
 
 def check_same_grid(first: Grid, second: Grid) -> None:
-    """Require two files to lie on one grid: equal shape, affines equal within a hundredth of a millimetre.
+    """Require two files to lie on one grid: equal shape, and corners that lie a fiftieth of a voxel apart at most.
 
     Raises:
         ValueError: they do not. The sentence names both files and what differs.
@@ -174,32 +190,82 @@ def check_same_grid(first: Grid, second: Grid) -> None:
             f"{first.name} and {second.name} must have the same shape, got {first.shape[::-1]} and "
             f"{second.shape[::-1]}; resample one onto the other's grid first."
         )
-    if not np.allclose(first.affine, second.affine, atol=1e-2):
+    apart = corner_distance(first, second)
+    if not apart <= SAME * min(*first.spacing, *second.spacing):
         raise ValueError(
             f"{first.name} and {second.name} must have the same affine, got {_rows(first.affine)} and "
-            f"{_rows(second.affine)}; resample one onto the other's grid first."
+            f"{_rows(second.affine)}, which puts their corners up to {apart:.3g} mm apart; resample one onto the "
+            "other's grid first."
         )
 
 
-def _affine(image: nib.Nifti1Image) -> np.ndarray:
-    return cast(np.ndarray, image.affine)  # only an image that was made in memory can be without
+def corner_distance(first: Grid, second: Grid) -> float:
+    """How far apart in millimetres the same corner of two grids of equal shape lies, for the corner that is worst.
+
+    What differs between two affine maps grows linearly, so no voxel is further away than a corner.
+    """
+    corners = np.array([(*place, 1) for place in itertools.product(*((0, n - 1) for n in first.shape[::-1]))])
+    return float(np.linalg.norm(corners @ (first.affine - second.affine).T, axis=1).max())
 
 
 def _rows(affine: np.ndarray) -> str:
     return str(np.round(affine[:3], 3).tolist())
 
 
-def _open(path: str | Path, *, vector: bool = False) -> nib.Nifti1Image:
+def _read(path: str | Path, canonical: bool, dtype: type, *, vector: bool = False) -> tuple[np.ndarray, Grid]:
+    """Scaled voxel values `(X, Y, Z)`, or `(X, Y, Z, 1, 3)` of a vector file, and where they lie."""
+    with _opened(path, vector=vector) as (image, stream):
+        try:
+            with np.errstate(all="ignore"):  # what leaves the range becomes infinite, and is refused
+                values = np.asarray(image.dataobj, dtype=dtype)
+            rest = len(stream.read(SPARE + 1)) if isinstance(stream, gzip.GzipFile) else 0
+        except Exception as error:  # of two decoders, on bytes from anywhere
+            raise ValueError(f"{path} must be a whole NIfTI file, but its voxels cannot be read ({error}).") from error
+        # The checksum of a compressed file stands behind its last byte: nobody sees it who reads the voxels alone.
+        if rest > SPARE:
+            raise ValueError(f"{path} must hold {image.shape} voxels, as its header says, but goes on after them.")
+        grid = _grid(image, path, canonical)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path} must hold finite values only, got NaN or infinity.")
+    if not vector:
+        values = values.reshape(values.shape[:3])
+    return (apply_orientation(values, io_orientation(_affine(image))) if canonical else values), grid
+
+
+@contextmanager
+def _opened(path: str | Path, *, vector: bool = False) -> Iterator[tuple[nib.Nifti1Image, BufferedIOBase]]:
     """A NIfTI file of three axes (or of a vector for each voxel), its header checked, its voxels not yet read."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} must be a NIfTI file, but there is no such file.")
+        what = "it is none" if Path(path).exists() else "there is no such file"
+        raise FileNotFoundError(f"{path} must be a NIfTI file, but {what}.")
+    with open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        with gzip.GzipFile(fileobj=raw) if packed else raw as stream:
+            image = _header(stream, path)
+            _check_shape(image, path, vector)
+            _check_affine(_affine(image), path)
+            _check_size(image, path, os.fstat(raw.fileno()).st_size * (DEFLATE if packed else 1))
+            yield image, stream
+
+
+def _header(stream: BufferedIOBase, path: str | Path) -> nib.Nifti1Image:
+    """What the first bytes say. They may come from anywhere: whatever nibabel says to them becomes one sentence."""
     try:
-        image = nib.load(path, mmap=False)
-    except (ImageFileError, HeaderDataError, EOFError, OSError, zlib.error) as error:
+        start = stream.read(540)
+        lengths = (int.from_bytes(start[:4], order) for order in ("little", "big"))
+        kind, place, magic = next((MAGIC[length] for length in lengths if length in MAGIC), (None, 0, b""))
+        if kind is None or start[place : place + 4] != magic:
+            raise ValueError("its first bytes are not those of a .nii")
+        stream.seek(0)
+        with LoggingOutputSuppressor():
+            return kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
+    except Exception as error:
         raise ValueError(f"{path} must be a NIfTI file, but it cannot be read as one ({error}).") from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise ValueError(f"{path} must be a NIfTI file, got {type(image).__name__}.")
-    shape = image.shape
+
+
+def _check_shape(image: nib.Nifti1Image, path: str | Path, vector: bool) -> None:
+    shape, kind = image.shape, image.get_data_dtype()
     if vector:
         if len(shape) != 5 or shape[3:] != (1, 3):
             raise ValueError(f"{path} must hold a displacement of shape (X, Y, Z, 1, 3), got {shape}.")
@@ -208,12 +274,35 @@ def _open(path: str | Path, *, vector: bool = False) -> nib.Nifti1Image:
             shape = shape[:-1]
         if len(shape) != 3:
             raise ValueError(f"{path} must be one volume with three axes, got shape {image.shape}.")
-    if 0 in shape:
+    if min(shape) < 1:
         raise ValueError(f"{path} must have no empty axis, got shape {shape}.")
-    affine = _affine(image)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    if kind.kind not in "iuf":
+        what = "colours" if kind.kind == "V" else "complex numbers" if kind.kind == "c" else str(kind)
+        raise ValueError(f"{path} must hold one real number for each voxel, got {what}.")
+
+
+def _check_affine(affine: np.ndarray, path: str | Path) -> None:
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6 * spacing.prod() or not spacing.all():
         raise ValueError(f"{path} must have an affine that can be inverted, got {_rows(affine)}.")
-    return image
+    if not 1e-6 <= spacing.min() <= spacing.max() <= 1e6 or np.abs(affine).max() > 1e9:
+        raise ValueError(f"{path} must have voxels between 1e-6 and 1e6 mm and lie within 1e9 mm, got {_rows(affine)}.")
+
+
+def _check_size(image: nib.Nifti1Image, path: str | Path, most: int) -> None:
+    """Before memory is asked for: can a file of this length hold what its header claims?"""
+    wanted = image.dataobj.offset + prod(map(int, image.shape)) * image.get_data_dtype().itemsize
+    if wanted > most:
+        raise ValueError(
+            f"{path} must be a whole NIfTI file, but its header claims {image.shape} voxels, {wanted} bytes, and the "
+            f"file can hold {most} at most."
+        )
+
+
+def _affine(image: nib.Nifti1Image) -> np.ndarray:
+    """Voxel to millimetres, whatever the file's unit of length; one that says nothing means millimetres."""
+    scale = MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
+    return np.diag([scale, scale, scale, 1.0]) @ cast(np.ndarray, image.affine)
 
 
 def _grid(image: nib.Nifti1Image, path: str | Path, canonical: bool) -> Grid:
@@ -223,19 +312,6 @@ def _grid(image: nib.Nifti1Image, path: str | Path, canonical: bool) -> Grid:
         affine = affine @ inv_ornt_aff(order, tuple(shape))
         shape = shape[np.argsort(order[:, 0])]
     return Grid(shape=tuple(shape[::-1].tolist()), affine=affine, name=str(path))
-
-
-def _voxels(image: nib.Nifti1Image, path: str | Path, canonical: bool, dtype: type) -> np.ndarray:
-    """Scaled voxel values `(X, Y, Z)`, or `(X, Y, Z, 1, 3)` of a vector file."""
-    try:
-        values = np.asarray(image.dataobj, dtype=dtype)
-    except (EOFError, OSError, ValueError, zlib.error) as error:
-        raise ValueError(f"{path} must be a whole NIfTI file, but its voxels cannot be read ({error}).") from error
-    if not np.isfinite(values).all():
-        raise ValueError(f"{path} must hold finite values only, got NaN or infinity.")
-    if values.ndim != 5:
-        values = values.reshape(values.shape[:3])
-    return apply_orientation(values, io_orientation(_affine(image))) if canonical else values
 
 
 def _write(path: str | Path, image: nib.Nifti1Image) -> None:

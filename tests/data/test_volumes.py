@@ -1,11 +1,14 @@
 """NIfTI in and out: what is written comes back, axes mean what they say, wrong files get one clear sentence."""
 
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from moereg.data import (
+    Grid,
     check_same_grid,
     load_displacement,
     load_grid,
@@ -14,6 +17,7 @@ from moereg.data import (
     save_displacement,
     save_volume,
 )
+from moereg.data.volumes import corner_distance
 
 SHAPE = (5, 6, 7)  # tensor axes (k, j, i)
 
@@ -227,3 +231,81 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
     assert load_volume(tmp_path / "a.nii.gz").data.min() == 1
+
+
+# ---- files that say one thing and hold another ----
+
+
+def write_float(path, shape=(4, 5, 6), affine=None, unit="mm"):
+    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    image = nib.Nifti1Image(values, np.eye(4) if affine is None else affine)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, path)
+    return path
+
+
+def test_a_flipped_bit_in_a_compressed_file_is_never_read_as_voxels(tmp_path, generator):
+    """The checksum stands behind the last voxel, and counts."""
+    image, path = torch.rand(1, 4, 4, 4, generator=generator), tmp_path / "a.nii.gz"
+    save_volume(path, image, np.eye(4))
+    whole = path.read_bytes()
+    for place in range(10, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            assert torch.equal(load_volume(path).data, image)  # a bit that means nothing, of the name for instance
+        except ValueError as error:
+            assert "a.nii.gz must" in str(error)  # noqa: PT017
+
+
+def test_a_compressed_file_may_lack_its_second_ending(tmp_path):
+    """And a plain one may have it: the first bytes decide."""
+    plain = write_float(tmp_path / "a.nii").read_bytes()
+    (tmp_path / "b.nii.gz").write_bytes(plain)
+    (tmp_path / "c.nii").write_bytes(gzip.compress(plain))
+    first, *others = (load_volume(tmp_path / name) for name in ("a.nii", "b.nii.gz", "c.nii"))
+    for other in others:
+        assert torch.equal(first.data, other.data)
+
+
+@pytest.mark.parametrize(("unit", "millimetres"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)])
+def test_units_become_millimetres(tmp_path, unit, millimetres):
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    affine[:3, 3] = (4, 5, 6)
+    grid = load_grid(write_float(tmp_path / "a.nii", affine=affine, unit=unit))
+    assert grid.spacing == pytest.approx([3 * millimetres, 2 * millimetres, millimetres])
+    assert grid.affine[:3, 3] == pytest.approx([4 * millimetres, 5 * millimetres, 6 * millimetres])
+    sitk = pytest.importorskip("SimpleITK")
+    theirs = sitk.ReadImage(str(tmp_path / "a.nii"))
+    assert theirs.GetSpacing() == pytest.approx(grid.spacing[::-1])
+    assert np.abs(theirs.GetOrigin()) == pytest.approx(np.abs(grid.affine[:3, 3]), rel=1e-5)
+
+
+def test_grids_are_compared_at_their_corners(tmp_path):
+    """Entries that differ by a hundredth move the far corner of a long axis by millimetres."""
+    turned = np.eye(4)
+    turned[0, 1] = 0.009
+    long, short = (512, 512, 512), (2, 2, 2)
+    assert corner_distance(Grid(long, np.eye(4)), Grid(long, turned)) == pytest.approx(511 * 0.009)
+    check_same_grid(Grid(short, np.eye(4)), Grid(short, turned))
+    with pytest.raises(ValueError, match=r"a and b must have the same affine, .* corners up to 4\.6 mm apart"):
+        check_same_grid(Grid(long, np.eye(4), "a"), Grid(long, turned, "b"))
+    # Microscopes: a hundredth of a millimetre is ten of their voxels.
+    fine = np.diag([1e-3, 1e-3, 1e-3, 1.0])
+    moved = fine.copy()
+    moved[1, 3] = 0.005
+    with pytest.raises(ValueError, match=r"up to 0\.005 mm apart"):
+        check_same_grid(Grid(short, fine), Grid(short, moved))
+
+
+def test_labels_are_kept_exactly_or_refused(tmp_path):
+    labels = torch.tensor([0, 1, 2**24 + 1, 2**31 - 1]).reshape(1, 1, 2, 2)
+    save_volume(tmp_path / "a.nii.gz", labels, np.eye(4))
+    assert torch.equal(load_labels(tmp_path / "a.nii.gz").data, labels)
+    for data in (labels + 1, -labels - 2):
+        with pytest.raises(ValueError, match=r"data must hold whole numbers below 2\^31, which a file can hold, got "):
+            save_volume(tmp_path / "a.nii.gz", data, np.eye(4))
+    nib.save(nib.Nifti1Image(np.full((2, 2, 2), 2**53, np.int64), np.eye(4), dtype=np.int64), tmp_path / "b.nii")
+    with pytest.raises(ValueError, match=r"b.nii must hold labels, whole numbers from zero on, got 9\.0"):
+        load_labels(tmp_path / "b.nii")
