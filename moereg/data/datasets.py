@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from moereg.checks import check_choice, check_positive
-from moereg.data.filepairs import FilePairs, Files, pairs_from_csv, stem
+from moereg.data.filepairs import FilePairs, Files, stem
 from moereg.data.phantoms import ANATOMIES, SPLITS, Phantoms
+from moereg.data.tables import pairs_from_csv
 
 PHANTOM_SHAPE = (48, 48, 48)
 PHANTOM_COUNT = {"train": 100, "val": 10, "test": 20}
@@ -55,18 +56,22 @@ def load(
     shape: tuple[int, ...] | None = None,
     count: int | None = None,
     seed: int = 0,
+    parted: bool = False,
 ) -> Phantoms | FilePairs:
     """A set of pairs by name, or from a table.
 
     Args:
         data: an anatomy of `phantoms.ANATOMIES`, "hippocampus", or the path of a PAIRS.csv.
-        split: "train", "val" or "test". A table is not split: give each part its own.
+        split: "train", "val" or "test". Of a table, the rows with this word in its column `split`; one without that
+            column is taken whole.
         shape: grid of the images; each set has its own default, a table's files keep theirs.
         count: number of pairs, at most as many as the set has.
         seed: of phantoms; two seeds share no subject.
+        parted: part a table without a column `split` by subject, see `moereg.data.tables`.
 
     Raises:
-        ValueError: an unknown name. FileNotFoundError: the files are not there; the sentence says where to put them.
+        ValueError: an unknown name, a table that is not as it should be.
+        FileNotFoundError: the files are not there; the sentence says where to put them.
     """
     check_choice("split", split, SPLITS)
     if count is not None:
@@ -77,7 +82,7 @@ def load(
     if data in REGISTRY:
         return REGISTRY[str(data)](split=split, count=count, **({} if shape is None else {"shape": shape}))
     if str(data).endswith(".csv"):
-        pairs = pairs_from_csv(data, shape=shape)
+        pairs = pairs_from_csv(data, split=split, parted=parted, shape=shape)
         pairs.files = pairs.files[:count]
         return pairs
     raise ValueError(f"data must be one of {', '.join(map(repr, names()))} or the path of a .csv, got {str(data)!r}.")

@@ -1,6 +1,7 @@
-"""Pairs that lie in NIfTI files, and the table that lists them."""
+"""Pairs that lie in NIfTI files. The table that lists them is read in `moereg.data.tables`."""
 
-import csv
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,11 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from moereg.data.pairs import Pair
-from moereg.data.volumes import Volume, check_same_grid, load_grid, load_labels, load_volume
+from moereg.data.volumes import Volume, check_same_grid, load_labels, load_volume
 
 CACHE_BYTES = 2_000_000_000  # of images kept in memory by one set
+BLOCKS, BLOCK = 16, 4096  # of a file that are looked at to know it again: how many, of how many bytes
+BACKGROUND = 0.95  # share of voxels of one value from which on they are the air around a small object
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class Files:
     fixed: Path
     moving_labels: Path | None = None
     fixed_labels: Path | None = None
+
+    @property
+    def all(self) -> list[Path]:
+        """Every file that there is."""
+        return [path for path in (self.moving, self.fixed, self.moving_labels, self.fixed_labels) if path is not None]
 
 
 @dataclass
@@ -40,7 +48,8 @@ class FilePairs:
     shape: tuple[int, ...] | None = None
     label_names: dict[int, str] = field(default_factory=dict)
     common_grid: bool = True
-    _kept: dict[Path, Volume] = field(default_factory=dict, init=False, repr=False)
+    unused: tuple[str, ...] = ()  # columns of the table that mean nothing here
+    _kept: dict[tuple[str, Path], Volume] = field(default_factory=dict, init=False, repr=False)
     _bytes: int = field(default=0, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -67,11 +76,22 @@ class FilePairs:
             name=f"{stem(files.moving)}-{stem(files.fixed)}",
         )
 
+    def identity(self) -> str:
+        """What tells this set from another one: which files, what is in them, in which order, on which grid.
+
+        A checkpoint holds it. Folders do not count, so data may move to another disk.
+        """
+        digests = {path: digest_of(path) for path in {path for files in self.files for path in files.all}}
+        rows = [[digests[path] for path in files.all] for files in self.files]
+        return hashlib.blake2b(json.dumps([rows, self.shape]).encode(), digest_size=16).hexdigest()
+
     def _scan(self, image: Path, labels: Path | None) -> tuple[Volume, Volume | None]:
-        volume = self._kept.get(image) or self._keep(image, self._read_image(image))
+        # The same file may be an image here and a label map there.
+        volume = self._kept.get(("image", image)) or self._keep(("image", image), self._read_image(image))
         if labels is None:
             return volume, None
-        return volume, self._kept.get(labels) or self._keep(labels, self._read_labels(labels, volume))
+        key = ("labels", labels)
+        return volume, self._kept.get(key) or self._keep(key, self._read_labels(labels, volume))
 
     def _read_image(self, path: Path) -> Volume:
         volume = load_volume(path)
@@ -86,61 +106,42 @@ class FilePairs:
             data = centre(data, self.shape)
             if (data > 0).sum() < (volume.data > 0).sum():
                 raise ValueError(f"shape {self.shape} cuts off labelled voxels of {path}, shape {volume.grid.shape}.")
-        return Volume(data.to(torch.uint8 if data.max() < 256 else torch.int32), volume.grid)
+        highest = int(data.max())
+        small = torch.uint8 if highest < 2**8 else torch.int32 if highest < 2**31 else torch.int64
+        return Volume(data.to(small), volume.grid)
 
-    def _keep(self, path: Path, volume: Volume) -> Volume:
+    def _keep(self, key: tuple[str, Path], volume: Volume) -> Volume:
         self._bytes += volume.data.nbytes
         if self._bytes <= CACHE_BYTES:
-            self._kept[path] = volume
+            self._kept[key] = volume
         return volume
 
 
-def pairs_from_csv(path: str | Path, *, shape: tuple[int, ...] | None = None) -> FilePairs:
-    """Pairs from a table with the columns moving, fixed and optionally moving_labels, fixed_labels.
-
-    Entries are NIfTI files, relative to the table. All headers are read at once, so that a wrong file is found before
-    a long run and not in it.
-
-    Raises:
-        FileNotFoundError: the table, or a file that it names, is not there.
-        ValueError: a missing column, no rows, an empty entry, or files of one pair that lie on different grids.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} must be a table of pairs, but there is no such file.")
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        columns, rows = [name.strip() for name in reader.fieldnames or []], list(reader)
-    for column in ("moving", "fixed"):
-        if column not in columns:
-            raise ValueError(f"{path} must have the columns moving and fixed, got {', '.join(columns) or 'none'}.")
-    if not rows:
-        raise ValueError(f"{path} must hold at least one pair, got a table without rows.")
-    files = [_files_of_row(path, number, row) for number, row in enumerate(rows, start=2)]
-    return FilePairs(files, shape=shape)
-
-
-def _files_of_row(table: Path, line: int, row: dict[str, str]) -> Files:
-    row = {(key or "").strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str)}
-    found = {}
-    for column in ("moving", "fixed", "moving_labels", "fixed_labels"):
-        entry = row.get(column, "")
-        if entry:
-            found[column] = table.parent / entry
-        elif not column.endswith("labels"):
-            raise ValueError(f"{table}, line {line}: {column} must name a file, got nothing.")
-    for column, file in found.items():
-        if not file.is_file():
-            raise FileNotFoundError(f"{table}, line {line}: {column} must name a file, but there is no {file}.")
-    grids = [load_grid(file) for file in found.values()]
-    for grid in grids[1:]:
-        check_same_grid(grids[0], grid)
-    return Files(**found)
+def digest_of(path: Path) -> str:
+    """What tells a file from another at a glance: its length and blocks of it, the checksum of a .nii.gz among them."""
+    size = path.stat().st_size
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    with path.open("rb") as stream:
+        for number in range(BLOCKS):
+            stream.seek(max(size - BLOCK, 0) * number // (BLOCKS - 1))
+            digest.update(stream.read(BLOCK))
+    return digest.hexdigest()
 
 
 def normalise(image: Float[Tensor, "channel *space"]) -> Float[Tensor, "channel *space"]:
-    """Map the 0.5th to the 99.5th percentile to [0, 1] and cut what lies outside. A constant image becomes zero."""
-    low, high = np.percentile(image.numpy(), (0.5, 99.5))
+    """Map the 0.5th to the 99.5th percentile to [0, 1] and cut what lies outside. A constant image becomes zero.
+
+    Where one value fills 95 % of the image, the air around a small object, the percentiles are those of all other
+    voxels: else an object of less than 0.5 % would become a mask.
+    """
+    values = image.numpy()
+    air = np.median(values)
+    inside = values[values != air]
+    if 0 < inside.size < (1 - BACKGROUND) * values.size:
+        low, high = np.percentile(inside, (0.5, 99.5))
+        low, high = min(low, air), max(high, air)
+    else:
+        low, high = np.percentile(values, (0.5, 99.5))
     return ((image - float(low)) / max(float(high - low), 1e-12)).clamp(0, 1)
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from moereg.data import Phantoms, datasets, save_volume
-from moereg.data.filepairs import centre, normalise, pairs_from_csv
+from moereg.data.filepairs import centre, normalise
 from moereg.data.phantoms import ANATOMIES
+from moereg.data.tables import pairs_from_csv
 from moereg.metrics import dice
 
 

@@ -1,0 +1,175 @@
+"""The table that lists pairs of files, and which of its rows are for training and which for testing.
+
+    moving,fixed,moving_labels,fixed_labels,split,moving_subject,fixed_subject
+
+The first two columns are needed. `split` says train, val or test for each row; a table without it is one set, or is
+parted by subject where that is asked for (`parted`). A subject is a file's content, by whatever name, and the name in
+the columns `moving_subject` and `fixed_subject` where there are any. None may stand in two splits: a network that was
+trained on a scan has seen it, whatever it is paired with.
+"""
+
+import csv
+import difflib
+import io
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from moereg.data.filepairs import FilePairs, Files, digest_of
+from moereg.data.phantoms import SPLITS
+from moereg.data.volumes import Grid, check_same_grid, load_grid
+
+IMAGES, LABELS, SUBJECTS = ("moving", "fixed"), ("moving_labels", "fixed_labels"), ("moving_subject", "fixed_subject")
+COLUMNS = (*IMAGES, *LABELS, "split", *SUBJECTS)
+TEST_SHARE = 0.2  # of the rows, where the tool parts a table
+
+Row = tuple[int, dict[str, str]]  # line of the table, and its entries by column
+
+
+def pairs_from_csv(
+    path: str | Path, *, split: str | None = None, parted: bool = False, shape: tuple[int, ...] | None = None
+) -> FilePairs:
+    """Pairs from a table; see the module's text for its columns. Entries are NIfTI files, relative to the table.
+
+    All headers are read at once, so that a wrong file is found before a long run and not in it.
+
+    Args:
+        split: rows of this split alone, "train", "val" or "test", where the table has such a column. One without is
+            taken whole.
+        parted: part a table without a column `split` by subject, a fifth of it for "test", the rest for "train".
+
+    Raises:
+        FileNotFoundError: the table, or a file that it names, is not there.
+        ValueError: no text in UTF-8; a column that is missing, doubled or misspelt; no rows; an empty entry; files of
+            one pair that lie on different grids; a subject in two splits; a table that cannot be parted.
+    """
+    path = Path(path)
+    columns, rows = _read(path)
+    grid_of = cache(load_grid)
+    files = {line: _files_of_row(path, line, row, grid_of) for line, row in rows}
+    if "split" in columns:
+        _check_splits(path, rows, files)
+        chosen = [line for line, row in rows if split in (None, row["split"])]
+        if not chosen:
+            raise ValueError(f"{path} must have rows whose split is {split!r}, got none.")
+    elif parted and split is not None:
+        chosen = _part(path, rows, files)[split]
+    else:
+        chosen = list(files)
+    unused = tuple(column for column in columns if column not in COLUMNS)
+    return FilePairs([files[line] for line in chosen], shape=shape, unused=unused)
+
+
+def _read(path: Path) -> tuple[list[str], list[Row]]:
+    """Columns and rows, without spaces around the entries."""
+    if not path.is_file():
+        what = "it is none" if path.exists() else "there is no such file"
+        raise FileNotFoundError(f"{path} must be a table of pairs, but {what}.")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be a text in UTF-8, but its byte {error.start + 1} is none; save it anew."
+        ) from None
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        lines = [(reader.line_num, [entry.strip() for entry in entries]) for entries in reader if any(entries)]
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: must hold entries between commas ({error}).") from None
+    columns = lines[0][1] if lines else []
+    _check_columns(path, columns)
+    if len(lines) < 2:
+        raise ValueError(f"{path} must hold at least one pair, got a table without rows.")
+    for line, entries in lines[1:]:
+        if len(entries) > len(columns):
+            raise ValueError(
+                f"{path}, line {line}: must have {len(columns)} entries, one a column, got {len(entries)}."
+            )
+    blank = dict.fromkeys(columns, "")
+    return columns, [(line, blank | dict(zip(columns, entries, strict=False))) for line, entries in lines[1:]]
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    for column in IMAGES:
+        if column not in columns:
+            raise ValueError(f"{path} must have the columns moving and fixed, got {', '.join(columns) or 'none'}.")
+    for column in columns:
+        if column in COLUMNS and columns.count(column) > 1:
+            raise ValueError(f"{path} must have one column {column}, got {columns.count(column)}.")
+        near = difflib.get_close_matches(column.lower(), COLUMNS, 1, cutoff=0.75)
+        if column not in COLUMNS and (near or "label" in column.lower()):
+            raise ValueError(f"{path} must have columns among {', '.join(COLUMNS)}, got {column!r}; is it misspelt?")
+
+
+def _files_of_row(table: Path, line: int, row: dict[str, str], grid_of: Callable[[Path], Grid]) -> Files:
+    found = {}
+    for column in (*IMAGES, *LABELS):
+        entry = row.get(column, "")
+        if entry:
+            found[column] = table.parent / entry
+        elif column in IMAGES:
+            raise ValueError(f"{table}, line {line}: {column} must name a file, got nothing.")
+    for column, file in found.items():
+        try:
+            there = file.is_file()
+        except OSError as error:  # a name that no file can have, a folder that may not be looked into
+            raise ValueError(f"{table}, line {line}: {column} must name a file, got {error}.") from None
+        if not there:
+            raise FileNotFoundError(f"{table}, line {line}: {column} must name a file, but there is no {file}.")
+    grids = [grid_of(file) for file in found.values()]
+    for grid in grids[1:]:
+        check_same_grid(grids[0], grid)
+    named = [column for column in LABELS if column in found]
+    if len(named) == 1:
+        raise ValueError(
+            f"{table}, line {line}: {' and '.join(LABELS)} must both name a file, or none, got {named[0]}."
+        )
+    return Files(**found)
+
+
+def _subjects(row: dict[str, str], files: Files) -> list[tuple[str, str]]:
+    """What must not stand in two splits: (how to say it, how to know it again)."""
+    scans = [(path.name, digest_of(path)) for path in (files.moving, files.fixed)]
+    return scans + [(f"subject {row[column]}", f"name {row[column]}") for column in SUBJECTS if row.get(column)]
+
+
+def _check_splits(path: Path, rows: list[Row], files: dict[int, Files]) -> None:
+    seen: dict[str, tuple[str, int]] = {}
+    for line, row in rows:
+        if row["split"] not in SPLITS:
+            raise ValueError(f"{path}, line {line}: split must be one of {', '.join(SPLITS)}, got {row['split']!r}.")
+        for name, key in _subjects(row, files[line]):
+            split, before = seen.setdefault(key, (row["split"], line))
+            if split != row["split"]:
+                raise ValueError(
+                    f"{path}, line {line}: {name} must not stand in split {row['split']!r}, for it is in {split!r} on "
+                    f"line {before}."
+                )
+
+
+def _part(path: Path, rows: list[Row], files: dict[int, Files]) -> dict[str, list[int]]:
+    """Lines of "train" and "test" (and none of "val"): groups that share no subject, the small ones for testing."""
+    groups = sorted(_groups(rows, files), key=lambda group: (len(group[1]), group[0]))
+    if len(groups) < 2:
+        raise ValueError(
+            f"{path} must have a column split that says train or test, because its pairs all hang together by subjects "
+            "that they share."
+        )
+    test: list[int] = []
+    while len(test) < TEST_SHARE * len(rows) and len(groups) > 1:
+        test += groups.pop(0)[1]
+    return {"train": sorted(line for _, lines in groups for line in lines), "val": [], "test": sorted(test)}
+
+
+def _groups(rows: list[Row], files: dict[int, Files]) -> Iterator[tuple[str, list[int]]]:
+    """Rows that hang together, directly or through others, by a subject that they share: (its least key, lines)."""
+    groups: list[tuple[set[str], list[int]]] = []
+    for line, row in rows:
+        keys, lines, apart = {key for _, key in _subjects(row, files[line])}, [line], []
+        for group in groups:
+            if keys & group[0]:
+                keys, lines = keys | group[0], group[1] + lines
+            else:
+                apart.append(group)
+        groups = [*apart, (keys, lines)]
+    return ((min(keys), lines) for keys, lines in groups)
