@@ -4,6 +4,8 @@ The functions are called once, where a public function or a model is entered; th
 Inside a `torch.compile`d graph the value check is skipped, because it would break the graph.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -61,18 +63,52 @@ def check_fits_model(name: str, image: Tensor, dims: int, channels: int) -> None
         )
 
 
-def check_pair(moving: Tensor, fixed: Tensor, *, dims: int, channels: int) -> None:
+def check_pair(
+    moving: Tensor, fixed: Tensor, *, dims: int, channels: int, weights: Iterable[Tensor] | None = None
+) -> None:
     """Require two images that a model of `dims` spatial axes and `channels` channels can register to each other.
 
     Every model calls this first.
 
+    Args:
+        weights: the model's parameters; the images must be of their precision, and lie where they lie.
+
     Raises:
-        TypeError, ValueError: not tensors, wrong rank, integers, NaN, unequal shapes, other axes or channels.
+        TypeError, ValueError: not tensors, wrong rank, integers, NaN, unequal shapes, other axes, channels, precision
+            or device.
     """
     check_image("moving", moving)
     check_image("fixed", fixed)
     check_same_space("moving", moving, "fixed", fixed, channels=True)
     check_fits_model("moving", moving, dims, channels)
+    own = next(iter(weights or ()), None)
+    if own is not None:
+        check_like("moving", moving, own)
+        check_like("fixed", fixed, own)
+
+
+def check_like(name: str, image: Tensor, weights: Tensor) -> None:
+    """Require an image of the weights' precision (autocast takes any) that lies where they lie.
+
+    Raises:
+        TypeError, ValueError: another precision; another device.
+    """
+    if image.device != weights.device:
+        raise ValueError(f"{name} must lie on {weights.device} as the model does, got {image.device}.")
+    if image.dtype != weights.dtype and not torch.is_autocast_enabled(image.device.type):
+        raise TypeError(f"{name} must be {weights.dtype} like the model, got {image.dtype}; convert one of them.")
+
+
+def check_channels(name: str, features: Tensor, channels: int, *, axis: int = 1) -> None:
+    """Require as many channels as a layer was built for.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if features.ndim <= axis % features.ndim or features.shape[axis] != channels:
+        raise ValueError(
+            f"{name} must have {channels} channels, as the layer was built for, got shape {tuple(features.shape)}."
+        )
 
 
 def check_positive(name: str, value: float, *, integer: bool = False) -> None:

@@ -56,8 +56,16 @@ def warp(
 
 
 def warp_labels(labels: Tensor, displacement: Float[Tensor, "batch dims *space"]) -> Tensor:
-    """Pull a whole-number label map `(B, 1, *S)` of any dtype with the nearest voxel, keeping its dtype."""
-    return warp(labels.to(displacement.dtype), displacement, mode="nearest").to(labels.dtype)
+    """Pull a whole-number label map `(B, 1, *S)` of any dtype with the nearest voxel, keeping its dtype.
+
+    Every label arrives as it left, whatever the precision of the field.
+    """
+    exact = torch.promote_types(displacement.dtype, torch.float32)
+    if labels.dtype in (torch.bool, torch.uint8, torch.int8, torch.int16) or not (labels.abs() > 2**24).any():
+        return warp(labels.to(exact), displacement, mode="nearest").to(labels.dtype)
+    # Beyond 2^24 float32 leaves numbers out: the places of the labels are moved in their stead.
+    values, places = labels.unique(return_inverse=True)
+    return values[warp(places.to(exact), displacement, mode="nearest").long()]
 
 
 def compose(
@@ -98,6 +106,7 @@ def invert(
     moved by more than `tolerance` voxels, or after `iterations`.
     """
     check_field("displacement", displacement)
+    check_positive("iterations", iterations, integer=True)
     inverse = -displacement
     for _ in range(iterations):
         # w(x) <- -u(x + w(x))
@@ -134,7 +143,16 @@ def upsample(coarse: Float[Tensor, "batch channel *half"], shape: tuple[int, ...
 
     `shape` is the finer size: each axis `2 n - 1` or `2 n` for `n` coarse voxels. This is the geometry of a stride-2
     convolution with kernel 3 and padding 1, so features and fields of a pyramid stay registered for *any* image size.
+
+    Raises:
+        ValueError: another shape.
     """
+    for size, half in zip(shape, coarse.shape[2:], strict=True):
+        if size not in (2 * half - 1, 2 * half):
+            raise ValueError(
+                f"shape must have 2 n - 1 or 2 n voxels for n coarse ones, got {tuple(shape)} for "
+                f"{tuple(coarse.shape[2:])}."
+            )
     # One replicated voxel makes the factor exactly two with aligned corners; the surplus is cut off.
     dims = coarse.ndim - 2
     if dims == 3:

@@ -14,6 +14,7 @@ make silently are spoken aloud here:
 * Each image's mean is removed first: moments of a large offset would cancel in float32.
 """
 
+import math
 from functools import lru_cache
 
 import torch
@@ -58,6 +59,8 @@ def lncc(
     check_same_space("warped", warped, "fixed", fixed, channels=True)
     check_choice("border", border, ("count", "zeros"))
     check_positive("window", window, integer=True)
+    if not 0 <= epsilon < math.inf:
+        raise ValueError(f"epsilon must not be negative, got {epsilon!r}.")
     if window % 2 == 0:
         raise ValueError(f"window must be odd, so that it has a middle voxel, got {window}.")
     if border == "count":

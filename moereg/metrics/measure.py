@@ -87,10 +87,8 @@ def evaluate(
 def summarise(scores: Sequence[PairScore], label_names: dict[int, str]) -> dict:
     """Means over pairs of one method's scores."""
     labels = sorted({label for s in scores for label in s.dice})
-    per_label = {
-        label_names.get(label, str(label)): _mean([s.dice[label] for s in scores if label in s.dice])
-        for label in labels
-    }
+    names = own_names(labels, label_names)
+    per_label = {names[label]: _mean([s.dice[label] for s in scores if label in s.dice]) for label in labels}
     return {
         "dice": _mean([_mean(list(s.dice.values())) for s in scores]),
         "dice_per_label": per_label,
@@ -102,6 +100,13 @@ def summarise(scores: Sequence[PairScore], label_names: dict[int, str]) -> dict:
         "seconds_per_pair": float(np.median([s.seconds for s in scores])),
         "pairs": [asdict(s) | {"dice_mean": _mean(list(s.dice.values()))} for s in scores],
     }
+
+
+def own_names(labels: Sequence[int], label_names: dict[int, str]) -> dict[int, str]:
+    """A name for each label, its number behind it where another label has the same name."""
+    names = {label: label_names.get(label, str(label)) for label in {*labels, *label_names}}
+    taken = list(names.values())
+    return {label: name if taken.count(name) == 1 else f"{name} ({label})" for label, name in names.items()}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -63,7 +63,7 @@ class VoxelMorph(nn.Module):
         self, moving: Float[Tensor, "batch channel *space"], fixed: Float[Tensor, "batch channel *space"]
     ) -> Registration:
         """Register moving to fixed."""
-        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels, weights=self.parameters())
         space = moving.shape[2:]
         padding = [amount for size in reversed(space) for amount in (0, -size % self.divisor)]
         padded = [F.pad(image, padding, mode="replicate") if any(padding) else image for image in (moving, fixed)]

@@ -228,7 +228,7 @@ class DrivenMorph(nn.Module):
         self, moving: Float[Tensor, "batch channel *space"], fixed: Float[Tensor, "batch channel *space"]
     ) -> DrivenRegistration:
         """Register moving to fixed. Raises one sentence for NaN, wrong rank, integers, unequal shapes."""
-        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels, weights=self.parameters())
         pyramid = [features.chunk(2) for features in self.difference.encode(torch.cat([moving, fixed]))]
         grids = [features.shape[2:] for features, _ in pyramid]
 

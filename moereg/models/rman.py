@@ -106,7 +106,8 @@ def average_pooled(features: Float[Tensor, "batch c *space"]) -> Float[Tensor, "
     """
     pool = F.avg_pool3d if features.ndim == 5 else F.avg_pool2d
     padded = F.pad(features, (1, 1) * (features.ndim - 2), mode="replicate")
-    return pool(padded, 3, stride=2)
+    # On a CPU torch averages no volumes of 16 bits.
+    return pool(padded.to(torch.promote_types(features.dtype, torch.float32)), 3, stride=2).to(features.dtype)
 
 
 class OwnAttention(MutualAttention):
@@ -252,7 +253,7 @@ class RMAn(nn.Module):
         Raises:
             ValueError, TypeError: one sentence for NaN, wrong rank, integers, unequal shapes, fewer than one recursion.
         """
-        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels, weights=self.parameters())
         recursions = self.sizes.recursions if recursions is None else recursions
         check_positive("recursions", recursions, integer=True)
 

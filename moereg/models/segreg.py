@@ -189,7 +189,7 @@ class SegReg(nn.Module):
             ValueError, TypeError: one sentence for what other models refuse, label maps of another shape or kind, one
                 label map without the other, and none at all where there is no segmenter.
         """
-        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels, weights=self.parameters())
         moving_labels, fixed_labels = self._labels(moving, fixed, moving_labels, fixed_labels)
         moving_regions, fixed_regions = (group_labels(lab, self.sizes.groups) for lab in (moving_labels, fixed_labels))
 

@@ -114,7 +114,7 @@ class SHMoAReg(nn.Module):
         self, moving: Float[Tensor, "batch channel *space"], fixed: Float[Tensor, "batch channel *space"]
     ) -> Registration:
         """Register moving to fixed. Raises one sentence for NaN, wrong rank, integers, unequal shapes."""
-        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels)
+        check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels, weights=self.parameters())
         pyramid, routing = self.encode(torch.cat([moving, fixed]))
         moving_levels, fixed_levels = zip(*(features.chunk(2) for features in pyramid), strict=True)
 

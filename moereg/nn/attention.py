@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from moereg.checks import check_channels, check_positive, check_same_space
+
 
 def attend(
     queries: Float[Tensor, "*batch query d"],
@@ -58,6 +60,8 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, channels: int, *, heads: int, head_dim: int, shared_keys: bool = False):
         super().__init__()
+        check_positive("heads", heads, integer=True)
+        check_positive("head_dim", head_dim, integer=True)
         self.heads, self.head_dim = heads, head_dim
         self.key_heads = 1 if shared_keys else heads
         scale = channels**-0.5
@@ -72,8 +76,14 @@ class MultiHeadAttention(nn.Module):
         context: Float[Tensor, "m s c"] | None = None,
         valid: Bool[Tensor, "m s"] | None = None,
     ) -> Float[Tensor, "m t c"]:
-        """Tokens look at the context, or at themselves; `valid` is False for context tokens that are padding."""
+        """Tokens look at the context, or at themselves; `valid` is False for context tokens that are padding.
+
+        Raises:
+            ValueError: other channels.
+        """
         context = tokens if context is None else context
+        check_channels("tokens", tokens, self.query.shape[1], axis=-1)
+        check_channels("context", context, self.query.shape[1], axis=-1)
         queries = torch.einsum("mtc,ncd->mntd", tokens, self.query)
         keys = torch.einsum("msc,ncd->mnsd", context, self.key)
         values = torch.einsum("msc,ncd->mnsd", context, self.value)
@@ -176,13 +186,21 @@ class MutualAttention(nn.Module):
 
     def __init__(self, channels: int, *, heads: int = 4, head_dim: int = 16, window: int = 8):
         super().__init__()
+        check_positive("window", window, integer=True)
         self.window = window
         self.attention = MultiHeadAttention(channels, heads=heads, head_dim=head_dim)
 
     def forward(
         self, first: Float[Tensor, "batch c *space"], second: Float[Tensor, "batch c *space"]
     ) -> tuple[Float[Tensor, "batch c *space"], Float[Tensor, "batch c *space"]]:
-        """Both maps, each enriched by the other."""
+        """Both maps, each enriched by the other.
+
+        Raises:
+            ValueError: other channels, or maps of unequal shapes.
+        """
+        channels = self.attention.query.shape[1]
+        check_channels("first", first, channels)
+        check_same_space("second", second, "first", first, channels=True)
         windows = Windows.of(first, self.window)
         a, b, valid = windows.split(first), windows.split(second), windows.valid(first.device)
         # a' = a + MHA(a; b),   b' = b + MHA(b; a)

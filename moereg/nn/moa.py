@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from moereg.checks import check_choice
+from moereg.checks import check_channels, check_choice, check_positive, check_same_space
 from moereg.nn.attention import Windows, attention_at
 from moereg.nn.dispatch import Assignment, from_experts, to_experts
 from moereg.nn.routing import Router, Routing, Site
@@ -62,6 +62,8 @@ class MixtureOfAttentionHeads(nn.Module):
     ):
         super().__init__()
         check_choice("compute", compute, COMPUTE)
+        for name, value in (("heads", heads), ("head_dim", head_dim), ("window", window)):
+            check_positive(name, value, integer=True)
         self.window, self.compute = window, compute
         names = tuple(f"head {i}" for i in range(heads))
         self.router = Router(channels, names, k=k, gate=gate, noise=noise, site=site)
@@ -74,7 +76,14 @@ class MixtureOfAttentionHeads(nn.Module):
     def forward(
         self, features: Float[Tensor, "batch c *space"], context: Float[Tensor, "batch c *space"] | None = None
     ) -> tuple[Float[Tensor, "batch c *space"], Routing]:
-        """Mix the chosen heads of every token. Keys and values come from `context`, or from the features themselves."""
+        """Mix the chosen heads of every token. Keys and values come from `context`, or from the features themselves.
+
+        Raises:
+            ValueError: other channels, or a context of another shape.
+        """
+        check_channels("features", features, self.key.shape[0])
+        if context is not None:
+            check_same_space("context", context, "features", features, channels=True)
         windows = Windows.of(features, self.window)
         routing = self.router(features)  # step: features
         tokens = windows.split(features)

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from moereg.checks import check_choice
+from moereg.checks import check_channels, check_choice
 
 GATES = ("raw", "renormalised", "stopped", "topk_softmax", "soft", "uniform")
 
@@ -185,7 +185,12 @@ class Router(nn.Module):
     def forward(
         self, features: Float[Tensor, "batch channel *space"], generator: torch.Generator | None = None
     ) -> Routing:
-        """Route every voxel. `generator` draws the noise, where the router has any and is in training mode."""
+        """Route every voxel. `generator` draws the noise, where the router has any and is in training mode.
+
+        Raises:
+            ValueError: features of other channels.
+        """
+        check_channels("features", features, self.weight.shape[1])
         logits = self._linear(self.weight, features)  # step: logits
         if self.noise_weight is not None and self.training:
             # x + normal * (softplus(h W_n) + 0.01)
@@ -205,7 +210,14 @@ class Router(nn.Module):
 def choose(
     logits: Float[Tensor, "batch router expert *space"], k: int, gate: str
 ) -> tuple[Float[Tensor, "batch router expert *space"], Int[Tensor, "batch router k *space"]]:
-    """Logits -> gates and indices of the k chosen experts, by one row of the module's table."""
+    """Logits -> gates and indices of the k chosen experts, by one row of the module's table.
+
+    Raises:
+        ValueError: a rule that the table does not have, or k that is not among the experts' numbers.
+    """
+    check_choice("gate", gate, GATES)
+    if not 1 <= k <= logits.shape[2]:
+        raise ValueError(f"k must be between 1 and the number of experts ({logits.shape[2]}), got {k}.")
     # Softmax and its sums in float32 also under autocast: gates of nearly equal experts would tie in bf16.
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     scores, indices = logits.topk(k, dim=2)  # step: top-k

@@ -57,6 +57,8 @@ class ConvolutionExperts(nn.Module):
             or list(kernel_sizes) != sorted(kernel_sizes)
         ):
             raise ValueError(f"kernel_sizes must be odd, positive and in ascending order, got {kernel_sizes}.")
+        if kind == "nested" and len(set(kernel_sizes)) < len(kernel_sizes):
+            raise ValueError(f"kernel_sizes of nested experts must differ, or two were one, got {kernel_sizes}.")
         self.kernel_sizes, self.kind = tuple(kernel_sizes), kind
         self.names = tuple(f"{k}{'²' if dims == 2 else '³'}" for k in kernel_sizes)
         conv = convolution(dims)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 
@@ -11,7 +11,7 @@ from moereg.checks import check_choice, check_positive
 from moereg.data.augmentation import Augmentation
 from moereg.similarity import lncc, mse
 
-Precision = Literal["64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]  # weights stay float32
 SIMILARITIES: dict[str, Callable] = {"lncc": lncc, "mse": mse}
 
 
@@ -43,6 +43,9 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_choice("similarity", self.similarity, tuple(SIMILARITIES))
+        check_choice("precision", self.precision, get_args(Precision))
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from zero on, below 2^32, got {self.seed!r}.")
         check_positive("steps", self.steps, integer=True)
         check_positive("pairs_per_step", self.pairs_per_step, integer=True)
         check_positive("checkpoint_every", self.checkpoint_every, integer=True)

@@ -7,6 +7,7 @@ batch of two also avoids a slow path of torch's 3-D convolution.
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -16,8 +17,9 @@ from tqdm.auto import tqdm
 
 from moereg.data.augmentation import augment
 from moereg.data.pairs import Pair, Pairs
+from moereg.files import check_folder, reserved
 from moereg.models.registration import labels_for
-from moereg.training.checkpoint import load_checkpoint, save_checkpoint
+from moereg.training.checkpoint import identity_of, load_checkpoint, save_checkpoint
 from moereg.training.config import History, TrainingConfig, best_device
 from moereg.training.loss import batch_dice, collate, registration_loss
 
@@ -46,19 +48,39 @@ def fit(
         on_step: called with the number of finished steps and the model, after each step.
 
     Raises:
-        ValueError: no pairs; a checkpoint of another model or configuration; a loss that is not finite.
+        ValueError: no pairs; a checkpoint of another model, configuration or data; a folder that another training
+            writes into; a loss that is not finite.
+        OSError: `out` cannot be written to; found before the first step.
     """
-    from lightning_fabric import Fabric
-
     config = config or TrainingConfig()
     if len(pairs) == 0:
         raise ValueError("pairs must hold at least one pair, got none.")
+    if out is not None:
+        check_folder(out)
+    with nullcontext() if out is None else reserved(out):
+        return _fit(model, pairs, config, out=out, resume=resume, progress=progress, title=title, on_step=on_step)
+
+
+def _fit(
+    model: nn.Module,
+    pairs: Pairs,
+    config: TrainingConfig,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    progress: bool,
+    title: str,
+    on_step: Callable[[int, nn.Module], None] | None,
+) -> History:
+    from lightning_fabric import Fabric
+
     fabric = Fabric(accelerator=best_device(config.device).type, devices=1, precision=config.precision)
     adam = torch.optim.Adam(model.parameters())  # its rate is set before every step
     checkpoint = None if out is None else Path(out) / "checkpoint.safetensors"
+    data = None if out is None else identity_of(pairs)
     history, first = History(), 0
     if resume and checkpoint is not None and checkpoint.exists():
-        first, history = load_checkpoint(checkpoint, model, adam, config)
+        first, history = load_checkpoint(checkpoint, model, adam, config, data=data)
     # The network is not wrapped: Fabric would copy what it returns, and a Registration is frozen.
     fabric.to_device(model)
     # One optimiser in, one out, which takes on the class of what it wraps: Fabric says neither in its types.
@@ -93,7 +115,7 @@ def fit(
             on_step(step + 1, model)
         last = step + 1 == config.steps
         if checkpoint is not None and (last or (step + 1) % config.checkpoint_every == 0):
-            save_checkpoint(checkpoint, model, optimizer, config, step + 1, history)
+            save_checkpoint(checkpoint, model, optimizer, config, step + 1, history, data=data)
     model.eval()
     return history
 

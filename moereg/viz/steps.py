@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from moereg.checks import check_choice
 from moereg.data.pairs import Pair
 from moereg.nn.moa import MixtureOfAttentionHeads
 from moereg.nn.observe import Observation, observe
@@ -34,13 +35,19 @@ def router_steps(
 
     Returns:
         What `createSteps` of the page draws: title, experts, colours, and the steps.
+
+    Raises:
+        ValueError: a layer, voxel, direction or image that there is none of.
     """
+    check_choice("image", image, ("moving", "fixed"))
+    if len(voxel) != len(pair.shape) or not all(0 <= v < size for v, size in zip(voxel, pair.shape, strict=True)):
+        raise ValueError(f"voxel must lie in the image, of shape {pair.shape}, got {voxel}.")
     device = next(model.parameters()).device
     moving, fixed = pair.moving[None].to(device), pair.fixed[None].to(device)
     seen = _call_of(model, moving, fixed, layer)
     routing = seen.routing
     item = 0 if len(seen.features) == 1 else ("moving", "fixed").index(image)
-    router = routing.routers.index(direction) if isinstance(direction, str) else direction
+    router = _router(routing.routers, direction)
     place = layer_voxel(voxel, routing.stride, routing.gates.shape[3:])
     decision = Decision(seen, item, router, place)
     if isinstance(seen.layer, SpatialHeterogeneousMoE):
@@ -55,6 +62,14 @@ def router_steps(
         "colours": expert_colours(routing.experts),
         "steps": [*routing_steps(decision, seen.layer), *own],
     }
+
+
+def _router(routers: tuple[str, ...], direction: int | str) -> int:
+    """Number of a router by its name or number."""
+    known = dict(enumerate(routers)) if isinstance(direction, int) else {name: name for name in routers}
+    if direction not in known:
+        raise ValueError(f"direction must be one of {list(known)}, got {direction!r}.")
+    return routers.index(known[direction])
 
 
 def layer_voxel(voxel: tuple[int, ...], stride: int, grid: tuple[int, ...]) -> tuple[int, ...]:

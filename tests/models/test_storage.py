@@ -188,7 +188,7 @@ class TestBadInput:
         (tmp_path / "w.safetensors").write_text("not even close, but long enough to have a header")
         with pytest.raises(ValueError, match="w.safetensors must be a whole safetensors file, reading it failed: "):
             models.load_model(tmp_path / "w.safetensors")
-        with pytest.raises(FileNotFoundError, match=f"weights file {tmp_path} does not exist."):
+        with pytest.raises(FileNotFoundError, match=f"weights file {tmp_path} is no file."):
             models.load_model(tmp_path)
 
     def test_foreign_and_mismatched_weights(self, tmp_path):

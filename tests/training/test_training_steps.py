@@ -10,11 +10,13 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
+from moereg.data import Phantoms
 from moereg.data.augmentation import Augmentation
 from moereg.models.registration import Registration
 from moereg.models.storage import read_tensors, write_tensors
 from moereg.training import TrainingConfig, choose_pairs, fit, learning_rate
 from moereg.training import loop as module
+from moereg.training.checkpoint import identity_of
 from tests.oracle_models import Shift, ShiftSizes, box_pair, enter
 
 CONFIG = TrainingConfig(steps=6, similarity="mse", smoothness=0, device="cpu", checkpoint_every=2, learning_rate=0.1)
@@ -371,3 +373,55 @@ def test_a_checkpoint_of_another_model_or_other_sizes_is_refused(tmp_path, monke
     other.name = "other"
     with pytest.raises(ValueError, match="checkpoint .* must be of model other, got shift"):
         fit(other, pairs(), CONFIG, out=tmp_path, resume=True, progress=False)
+
+
+# ---- the data of a checkpoint, and whose folder it is ----
+
+
+def test_other_data_is_not_gone_on_with(tmp_path):
+    done = fit(shift(), pairs(), CONFIG, out=tmp_path, progress=False)
+    other = [*pairs()[:-1], replace(pairs()[-1], moving=pairs()[-1].moving * 0.5)]
+    for wrong in (other, pairs()[:-1], pairs()[::-1]):
+        with pytest.raises(ValueError, match="must have been made with the pairs of this training, got one made with"):
+            fit(shift(), wrong, CONFIG, out=tmp_path, resume=True, progress=False)
+    assert fit(shift(), pairs(), CONFIG, out=tmp_path, resume=True, progress=False) == done
+
+
+def test_a_checkpoint_that_does_not_say_its_data_is_gone_on_with(tmp_path):
+    """As those that were written before it did."""
+    done = fit(shift(), pairs(), CONFIG, out=tmp_path, progress=False)
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, header = read_tensors(path)
+    del header["data"]
+    write_tensors(path, tensors, header)
+    assert fit(shift(), pairs(), CONFIG, out=tmp_path, resume=True, progress=False) == done
+
+
+def test_a_set_says_itself_what_it_is():
+    one, other = (Phantoms("abdomen", (16, 16), 3, seed=seed) for seed in (0, 1))
+    assert identity_of(one) == identity_of(Phantoms("abdomen", (16, 16), 3, cache=True))
+    assert len({identity_of(one), identity_of(other), identity_of(replace(one, count=4))}) == 3
+    assert identity_of(object()) is None
+    assert identity_of(pairs()) == identity_of(pairs())
+
+
+def test_weights_are_no_checkpoint(tmp_path):
+    write_tensors(tmp_path / "checkpoint.safetensors", {}, {"model": "shift", "sizes": "{}"})
+    with pytest.raises(ValueError, match="checkpoint.safetensors must be a checkpoint of a training, got a header"):
+        fit(shift(), pairs(), CONFIG, out=tmp_path, resume=True, progress=False)
+
+
+def test_a_second_training_may_not_write_into_the_same_folder(tmp_path):
+    def second(step, model):
+        with pytest.raises(ValueError, match="must be free, but another training writes into it"):
+            fit(shift(), pairs(), CONFIG, out=tmp_path, progress=False)
+
+    assert len(fit(shift(), pairs(), replace(CONFIG, steps=1), out=tmp_path, progress=False, on_step=second).loss) == 1
+
+
+def test_a_folder_that_cannot_be_is_found_before_the_first_step(tmp_path):
+    (tmp_path / "taken").write_text("x")
+    steps = []
+    with pytest.raises(NotADirectoryError, match="taken must be a folder"):
+        fit(shift(), pairs(), CONFIG, out=tmp_path / "taken", progress=False, on_step=lambda *a: steps.append(a))
+    assert steps == []

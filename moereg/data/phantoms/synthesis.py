@@ -125,6 +125,10 @@ class Phantoms:
             self._kept[index] = pair
         return pair
 
+    def identity(self) -> str:
+        """What tells this set from another one; a checkpoint holds it."""
+        return f"phantoms {self.anatomy} {self.shape} {self.count} {self.seed} {self.split} {self.options}"
+
     def seed_of(self, index: int) -> int:
         """The seed of pair `index`: `3 (10^6 seed + index) + split`, so no two splits or sets share one."""
         return 3 * (1_000_000 * self.seed + index) + SPLITS.index(self.split)
