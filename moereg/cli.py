@@ -1,23 +1,72 @@
 """`moereg`: the command line. Every command imports what it needs when it runs, so `--help` answers at once."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; bad input ends in one sentence and exit code 2."""
+    """Run one command. Bad input ends in one sentence and exit code 2, what nobody foresaw in one and code 1.
+
+    The second kind names a file with everything that a report of the fault needs.
+    """
     options = parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        print(f"moereg {options.command}: {error}", file=sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has read enough
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, TypeError, OSError) as error:
+        print(f"moereg {options.command}: {_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+    except Exception as error:  # the boundary: nobody shall meet a traceback
+        what = "ran out of memory" if _out_of_memory(error) else f"met what it did not expect ({type(error).__name__})"
+        print(f"moereg {options.command}: {what}; {_write_log(arguments, error)} says where.", file=sys.stderr)
+        return 1
     return 0
+
+
+def _sentence(error: Exception) -> str:
+    """What to say of bad input, in one line. The system's own errors know a file and a reason."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename} cannot be used" if error.filename else "a file cannot be read or written"
+        return f"{place}: {error.strerror.lower()}."
+    return " ".join(str(error).split())
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate" in str(error)
+
+
+def _write_log(arguments: Sequence[str] | None, error: Exception) -> str:
+    """Command line, versions and traceback, in a file of its own; returns its path."""
+    import platform
+    import tempfile
+    import traceback
+    from importlib.metadata import version
+
+    facts = {name: version(name) for name in ("torch", "numpy", "nibabel")}
+    lines = [
+        f"moereg {' '.join(sys.argv[1:] if arguments is None else arguments)}",
+        f"Python {platform.python_version()} on {platform.platform()}, {facts}",
+        "".join(traceback.format_exception(error)),
+    ]
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", errors="backslashreplace", prefix="moereg-", suffix=".log", delete=False
+        ) as log:
+            log.write("\n".join(lines))
+        return log.name
+    except OSError:  # no place for it: the screen is left
+        return "\n".join(lines)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,6 +126,7 @@ def run_demo(options: argparse.Namespace) -> None:
 
     from moereg import demo
 
+    _check_seed(options.seed)
     plan = demo.plan_for(options.data, options.device)
     if options.steps is not None:
         plan = replace(plan, training=replace(plan.training, steps=options.steps))
@@ -93,15 +143,23 @@ def run_train(options: argparse.Namespace) -> None:
 
     from moereg import demo
     from moereg.data import datasets
+    from moereg.files import check_folder, check_target
     from moereg.models import build_for, save_weights
     from moereg.training import fit, prepare
 
+    _check_seed(options.seed)
     plan = demo.plan_for(options.data, options.device)
     config = replace(plan.training, seed=options.seed)
     config = config if options.steps is None else replace(config, steps=options.steps)
+    check_folder(options.out)
     pairs = datasets.load(options.data, "train", shape=plan.shape, seed=options.seed)
+    _say_unused(options.data, pairs)
+    if options.resume and not (options.out / "checkpoint.safetensors").exists():
+        print(f"nothing to resume: {options.out} holds no checkpoint; starting from the beginning", file=sys.stderr)
     torch.manual_seed(options.seed)
     model = build_for(options.model, pairs, **plan.sizes_of(options.model))
+    for name in ("checkpoint", options.model):
+        check_target(options.out / f"{name}.safetensors", _inputs(options.data, pairs))
     prepare(model, pairs, config, progress=True)
     fit(model, pairs, config, out=options.out, resume=options.resume, title=options.model)
     save_weights(options.out / f"{options.model}.safetensors", model)
@@ -128,9 +186,9 @@ def run_evaluate(options: argparse.Namespace) -> None:
     """`moereg evaluate`"""
     from moereg.classical import METHODS
     from moereg.data import datasets
-    from moereg.files import write_json_whole
+    from moereg.files import check_target, write_json_whole
     from moereg.metrics import evaluate, text_table
-    from moereg.models import load_model
+    from moereg.models import find_weights, load_model
     from moereg.training import Refined, best_device
 
     device = best_device(options.device)
@@ -138,6 +196,12 @@ def run_evaluate(options: argparse.Namespace) -> None:
     for name in options.method:
         if name not in METHODS:
             raise ValueError(f"--method must be among {', '.join(METHODS)}, got {name!r}.")
+    rows = [*options.method, *options.weights]
+    for name in rows:
+        if rows.count(name) > 1:
+            raise ValueError(f"--method and --weights must name each row once, got {name!r} {rows.count(name)} times.")
+    if options.json is not None:
+        check_target(options.json, [options.data, *map(find_weights, options.weights)])
     methods = {name: METHODS[name] for name in options.method}
     networks = {weights: load_model(weights).to(device) for weights in options.weights}
     methods |= networks
@@ -146,6 +210,9 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if not methods:
         raise ValueError("--weights or --method must name something to evaluate, got neither.")
     pairs = datasets.load(options.data, "test", count=options.pairs)
+    _say_unused(options.data, pairs)
+    if options.json is not None:
+        check_target(options.json, _inputs(options.data, pairs))
     table = evaluate(methods, pairs, device=device, progress=True)
     print(text_table(table))
     if options.json is not None:
@@ -179,6 +246,22 @@ def _command(commands, name: str, run, text: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text)
     command.set_defaults(run=run)
     return command
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed must be a whole number from zero on, below 2^32, got {seed}.")
+
+
+def _inputs(data: str, pairs) -> list[str | Path]:
+    """Every file that a set of pairs is read from."""
+    return [data, *(path for files in getattr(pairs, "files", ()) for path in files.all)]
+
+
+def _say_unused(data: str, pairs) -> None:
+    unused = getattr(pairs, "unused", ())
+    if unused:
+        print(f"{data}: not used: {', '.join(unused)}", file=sys.stderr)
 
 
 def _check_refine(steps: int) -> None:

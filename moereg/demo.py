@@ -20,7 +20,7 @@ from moereg import __version__
 from moereg.classical import METHODS, identity
 from moereg.data import datasets
 from moereg.data.pairs import Pairs
-from moereg.files import write_json_whole
+from moereg.files import check_folder, write_json_whole
 from moereg.metrics import TABLE_ROWS, evaluate, paired_effect, text_table
 from moereg.models import build, load_model, save_weights
 from moereg.training import History, TrainingConfig, best_device, fit
@@ -44,8 +44,8 @@ class DemoPlan:
     """Sizes of one run."""
 
     shape: tuple[int, int, int] | None  # grid of the images, None = the data's own
-    train_pairs: int  # different pairs that training draws from
-    test_pairs: int  # pairs that are never trained on
+    train_pairs: int | None  # different pairs that training draws from, None = all that there are
+    test_pairs: int | None  # pairs that are never trained on
     training: TrainingConfig
     sizes: dict  # of SHMoAReg
     shipped: str | None = None  # name of the network in data/weights that was trained on such pairs
@@ -70,9 +70,11 @@ PLANS = {
 
 
 def plan_for(data: str, device: str) -> DemoPlan:
-    """The plan for a data set by name, or the phantoms' one without a shape for a table of pairs."""
+    """The plan for a data set by name, or for a table the phantoms' one without a shape, with all of its pairs."""
     kind = "cpu" if best_device(device).type == "cpu" else "gpu"
     plan = PLANS.get((data, kind)) or replace(PLANS["abdomen", kind], shape=None, shipped=None)
+    if str(data).endswith(".csv"):
+        plan = replace(plan, train_pairs=None, test_pairs=None)
     return replace(plan, training=replace(plan.training, device=device))
 
 
@@ -89,12 +91,19 @@ def run(
 
     Returns:
         What `metrics.json` holds: `methods` (see `moereg.metrics.evaluate`), `training`, `machine`, `plan`.
+
+    Raises:
+        ValueError: a table that cannot be parted into pairs for training and for testing (see `moereg.data.tables`), or
+            test pairs by which nothing can be compared.
+        OSError: `out` cannot be written to; found before any work.
     """
     started = time.perf_counter()
     out = Path(out)
+    check_folder(out)
     plan = plan or plan_for(data, device)
     train = load_pairs(data, "train", plan.shape, plan.train_pairs, seed, progress)
     test = load_pairs(data, "test", plan.shape, plan.test_pairs, seed, progress)
+    require_comparable(data, test)
     prepared = time.perf_counter() - started
 
     models, histories = {}, {}
@@ -115,6 +124,7 @@ def run(
         "methods": table,
         "training": {name: summary(models[name], histories[name]) for name in models},
         "plan": asdict(plan),
+        "pairs": {"train": len(train), "test": len(test)},
         "seed": seed,
         "machine": machine(where),
         "seconds": {"data": prepared, "total": time.perf_counter() - started},
@@ -137,10 +147,26 @@ def shipped(plan: DemoPlan, device: torch.device) -> dict[str, nn.Module]:
         return {}
 
 
-def load_pairs(data: str, split: str, shape: tuple[int, ...] | None, count: int, seed: int, progress: bool) -> Pairs:
-    """Pairs of one split, made or read once, with a progress bar."""
-    pairs = datasets.load(data, split, shape=shape, count=count, seed=seed)
-    if split == "train" and count > 200:
+def require_comparable(data: str, test: Pairs) -> None:
+    """Require, before anything is trained, that some test pair shows which method is better.
+
+    Raises:
+        ValueError: none has labels of both images, nor a displacement that is known.
+    """
+    labelled = (None not in (pair.moving_labels, pair.fixed_labels) for pair in test)
+    if not any(labelled) and not any(pair.displacement is not None for pair in test):
+        raise ValueError(
+            f"data must name labels of its test pairs to compare the methods by, got none in {data}; `moereg train` "
+            "does without."
+        )
+
+
+def load_pairs(
+    data: str, split: str, shape: tuple[int, ...] | None, count: int | None, seed: int, progress: bool
+) -> Pairs:
+    """Pairs of one split, made or read once, with a progress bar. A table is parted by subject, or says it itself."""
+    pairs = datasets.load(data, split, shape=shape, count=count, seed=seed, parted=True)
+    if split == "train" and len(pairs) > 200:
         return pairs  # too many to hold: read on demand
     return [pairs[i] for i in tqdm(range(len(pairs)), desc=f"{split} pairs", disable=not progress)]
 
@@ -251,5 +277,6 @@ def write_demo_report(path: Path, result: dict, payload: dict, histories: dict[s
             for name, h in histories.items()
         },
         facts={key: str(value) for key, value in result["machine"].items()}
+        | {f"{name} pairs": str(count) for name, count in result["pairs"].items()}
         | {"data": result["data"], "seed": str(result["seed"]), "minutes": f"{result['seconds']['total'] / 60:.1f}"},
     )

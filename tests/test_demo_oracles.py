@@ -104,7 +104,7 @@ def job(tmp_path_factory):
 
 
 def test_pairs_come_from_the_two_splits_in_the_numbers_of_the_plan(job):
-    same = {"shape": SHAPE, "seed": 7}
+    same = {"shape": SHAPE, "seed": 7, "parted": True}  # a table is parted by subject
     assert job.asked == [("lung", "train", {"count": 3} | same), ("lung", "test", {"count": 2} | same)]
 
 
@@ -283,6 +283,7 @@ def test_the_report_explains_this_run(job):
     assert (facts["data"], facts["seed"]) == ("lung", "7")
     assert facts["device"] == "cpu"
     assert facts["minutes"] == "0.5"
+    assert (facts["train pairs"], facts["test pairs"]) == ("3", "2")
     assert facts["python"] == job.result["machine"]["python"]
     assert all(isinstance(value, str) for value in facts.values())
 
@@ -307,7 +308,7 @@ def test_the_explorer_opens_shmoareg_on_the_first_test_pair(job):
         ("hippocampus", "cpu", None, (2000, 12), (160, "mse", 1.0, 0.3), {}, "hippocampus"),
         ("hippocampus", "mps", None, (2000, 40), (4000, "mse", 1.0, 0.3), {"stem_stride": 1}, None),
         ("lung", "cpu", None, (32, 8), (160, "lncc", 0.0, 0.1), {}, None),
-        ("my/pairs.csv", "cuda", None, (200, 20), (3000, "lncc", 0.0, 0.1), {"stem_stride": 1}, None),
+        ("my/pairs.csv", "cuda", None, (None, None), (3000, "lncc", 0.0, 0.1), {"stem_stride": 1}, None),
     ],
 )
 def test_the_plan_goes_by_data_and_device(data, device, shape, pairs, training, sizes, shipped, monkeypatch):
@@ -335,6 +336,20 @@ def test_the_shipped_network_is_a_column_where_its_file_is(tmp_path, monkeypatch
     assert demo.shipped(replace(plan, shipped=None), cpu) == {}
 
 
+@pytest.mark.parametrize("labelled", [False, True])
+def test_pairs_that_cannot_show_which_is_better_are_refused_before_any_training(labelled, tmp_path, monkeypatch):
+    """Labels of both images or a known displacement; labels of the moving image alone do not do."""
+    whole = box_pair(SHAPE, (3, 2, 2), (4, 5, 3), (2, 0, 0))
+    bare = replace(whole, displacement=None, fixed_labels=None)
+    known = replace(whole, displacement=None) if labelled else replace(bare, displacement=whole.displacement)
+    monkeypatch.setattr(demo, "fit", None)
+    monkeypatch.setattr(demo.datasets, "load", lambda data, split, **options: [bare])
+    with pytest.raises(ValueError, match="data must name labels of its test pairs to compare the methods by, got none"):
+        demo.run(tmp_path / "out", data="t.csv", plan=PLAN)
+    assert not (tmp_path / "out").exists()
+    demo.require_comparable("t.csv", [bare, known])
+
+
 def test_without_a_plan_the_one_for_data_and_device_is_taken(monkeypatch, tmp_path):
     asked = []
 
@@ -349,7 +364,7 @@ def test_without_a_plan_the_one_for_data_and_device_is_taken(monkeypatch, tmp_pa
     monkeypatch.setitem(demo.PLANS, ("lung", "cpu"), demo.DemoPlan((9, 10, 11), 4, 1, TRAINING, {}))
     with pytest.raises(Enough):
         demo.run(tmp_path, data="lung", device="cpu")
-    assert asked == [("lung", "train", {"shape": (9, 10, 11), "count": 4, "seed": 0})]
+    assert asked == [("lung", "train", {"shape": (9, 10, 11), "count": 4, "seed": 0, "parted": True})]
     with pytest.raises(ValueError, match="device must be one of"):
         demo.run(tmp_path, data="lung", device="tpu")
 
@@ -369,7 +384,7 @@ def test_few_pairs_are_read_once_and_many_on_demand(monkeypatch, capsys):
 
     made = {}
 
-    def load(data, split, *, shape, count, seed):
+    def load(data, split, *, shape, count, seed, parted):
         return made.setdefault((split, count), Set(count))
 
     monkeypatch.setattr(demo.datasets, "load", load)

@@ -113,6 +113,27 @@ def test_an_interrupted_training_goes_on_where_it_stopped(pairs, tmp_path, capsy
     assert pairs.read[1:] == order
 
 
+def test_nothing_to_resume_is_said(pairs, tmp_path, capsys):
+    """A name that was mistyped is no place to go on from."""
+    train(tmp_path / "mistyped", "--resume")
+    assert f"nothing to resume: {tmp_path / 'mistyped'} holds no checkpoint; starting" in capsys.readouterr().err
+    train(tmp_path / "mistyped", "--resume")
+    assert "nothing to resume" not in capsys.readouterr().err
+
+
+def test_other_data_is_not_gone_on_with(pairs, tmp_path, capsys):
+    train(tmp_path)
+    pairs.reverse()
+    train(tmp_path, "--resume", code=2)
+    assert "must have been made with the pairs of this training" in capsys.readouterr().err
+
+
+def test_columns_that_mean_nothing_are_named(pairs, tmp_path, capsys):
+    pairs.unused = ("age", "site")
+    train(tmp_path)
+    assert "abdomen: not used: age, site\n" in capsys.readouterr().err
+
+
 def test_a_checkpoint_with_other_options_is_not_gone_on_from(pairs, tmp_path, capsys):
     train(tmp_path, "--steps", "2")
     train(tmp_path, "--steps", "3", "--resume", code=2)
