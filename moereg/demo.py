@@ -168,7 +168,8 @@ def load_pairs(
     pairs = datasets.load(data, split, shape=shape, count=count, seed=seed, parted=True)
     if split == "train" and len(pairs) > 200:
         return pairs  # too many to hold: read on demand
-    return [pairs[i] for i in tqdm(range(len(pairs)), desc=f"{split} pairs", disable=not progress)]
+    with tqdm(range(len(pairs)), desc=f"{split} pairs", disable=not progress) as bar:
+        return [pairs[i] for i in bar]
 
 
 def summary(model: nn.Module, history: History) -> dict:

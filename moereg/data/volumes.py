@@ -257,6 +257,10 @@ def _header(stream: BufferedIOBase, path: str | Path) -> nib.Nifti1Image:
         kind, place, magic = next((MAGIC[length] for length in lengths if length in MAGIC), (None, 0, b""))
         if kind is None or start[place : place + 4] != magic:
             raise ValueError("its first bytes are not those of a .nii")
+        # nibabel would leave out a scale that is not finite. Not a number means none; infinity means damage.
+        said = kind.header_class(start[: kind.header_class.template_dtype.itemsize], check=False)
+        if np.isinf([said["scl_slope"], said["scl_inter"]]).any():
+            raise ValueError("its scale is infinite")
         stream.seek(0)
         with LoggingOutputSuppressor():
             return kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)

@@ -76,10 +76,8 @@ def evaluate(
         raise ValueError("pairs must hold at least one pair, got none.")
     table = {}
     for name, method in methods.items():
-        scores = [
-            score(method, pairs[i], device=device, surfaces=surfaces)
-            for i in tqdm(range(len(pairs)), desc=f"measure {name}", disable=not progress)
-        ]
+        with tqdm(range(len(pairs)), desc=f"measure {name}", disable=not progress) as bar:
+            scores = [score(method, pairs[i], device=device, surfaces=surfaces) for i in bar]
         table[name] = summarise(scores, pairs[0].label_names)
     return table
 

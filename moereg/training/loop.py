@@ -87,35 +87,36 @@ def _fit(
     optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(adam))
     model.train()
 
-    bar = tqdm(range(first, config.steps), initial=first, total=config.steps, disable=not progress, desc=title)
-    for step in bar:
-        started = time.perf_counter()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
-        batch = collate(draw_pairs(step, pairs, config), fabric.device)
-        with fabric.autocast():
-            registration = model(
-                batch.moving, batch.fixed, **labels_for(model, batch.moving_labels, batch.fixed_labels)
-            )
-        loss, parts = registration_loss(registration, batch, config)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise ValueError(f"loss must stay finite, got {value} at step {step}; lower the learning rate.")
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        optimizer.step()
-        history.loss.append(value)
-        history.similarity.append(float(parts["similarity"].detach()))
-        measure = batch.fixed_labels is not None and step % MEASURE_EVERY == 0
-        history.dice.append(batch_dice(registration, batch) if measure else None)
-        history.seconds += time.perf_counter() - started
-        if measure:
-            bar.set_postfix(loss=f"{value:.3f}", dice=f"{history.dice[-1]:.3f}")
-        if on_step is not None:
-            on_step(step + 1, model)
-        last = step + 1 == config.steps
-        if checkpoint is not None and (last or (step + 1) % config.checkpoint_every == 0):
-            save_checkpoint(checkpoint, model, optimizer, config, step + 1, history, data=data)
+    # Closed whatever happens, so that no bar is drawn into the sentence that says what did.
+    with tqdm(range(first, config.steps), initial=first, total=config.steps, disable=not progress, desc=title) as bar:
+        for step in bar:
+            started = time.perf_counter()
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, config)
+            batch = collate(draw_pairs(step, pairs, config), fabric.device)
+            with fabric.autocast():
+                registration = model(
+                    batch.moving, batch.fixed, **labels_for(model, batch.moving_labels, batch.fixed_labels)
+                )
+            loss, parts = registration_loss(registration, batch, config)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise ValueError(f"loss must stay finite, got {value} at step {step}; lower the learning rate.")
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            optimizer.step()
+            history.loss.append(value)
+            history.similarity.append(float(parts["similarity"].detach()))
+            measure = batch.fixed_labels is not None and step % MEASURE_EVERY == 0
+            history.dice.append(batch_dice(registration, batch) if measure else None)
+            history.seconds += time.perf_counter() - started
+            if measure:
+                bar.set_postfix(loss=f"{value:.3f}", dice=f"{history.dice[-1]:.3f}")
+            if on_step is not None:
+                on_step(step + 1, model)
+            last = step + 1 == config.steps
+            if checkpoint is not None and (last or (step + 1) % config.checkpoint_every == 0):
+                save_checkpoint(checkpoint, model, optimizer, config, step + 1, history, data=data)
     model.eval()
     return history
 
