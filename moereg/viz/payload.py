@@ -6,8 +6,9 @@ block of bytes, `payload["data"]` (see `moereg.viz.packing`).
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from moereg.data.pairs import Pair
 from moereg.fields import warp_labels
 from moereg.metrics import dice, endpoint_error
-from moereg.models.registration import Registration
+from moereg.models.registration import Registration, labels_for
 from moereg.nn.observe import Observation, find_routers, observe, rerouted
 from moereg.nn.shmoe import DIRECTIONS
 from moereg.regularity import fold_fraction
@@ -69,9 +70,11 @@ def explorer_payload(
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         pair = pair.to(device)
         moving, fixed = pair.moving[None], pair.fixed[None]
+        known = (None if labels is None else labels[None] for labels in (pair.moving_labels, pair.fixed_labels))
+        labels = labels_for(model, *known)
         with observe(model) as seen:
-            result = model(moving, fixed)
-        variants = _knockouts(model, moving, fixed, result) if knockouts else []
+            result = model(moving, fixed, **labels)
+        variants = _knockouts(partial(model, **labels), find_routers(model), moving, fixed, result) if knockouts else []
         return pack_result(
             pair,
             result,
@@ -238,15 +241,16 @@ def _coarse_field(pack: Packer, field: Tensor, most: int) -> dict:
     return {"every": every, "values": pack.add(field[keep], precision=COARSE)}
 
 
-def _knockouts(model: nn.Module, moving: Tensor, fixed: Tensor, result: Registration) -> list[tuple]:
-    routers = find_routers(model)
+def _knockouts(
+    register: Callable[..., Registration], routers: dict, moving: Tensor, fixed: Tensor, result: Registration
+) -> list[tuple]:
     variants = []
     for name, routing in ordered(result.routing):
         if name not in routers or len(routing.experts) < 2:
             continue
         for expert in range(len(routing.experts)):
             with rerouted(routers, without={name: (expert,)}):
-                variants.append((name, expert, model(moving, fixed)))
+                variants.append((name, expert, register(moving, fixed)))
     return variants
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from moereg.data.pairs import Pair
-from moereg.models.registration import Registration
+from moereg.models.registration import Registration, labels_for
 from moereg.nn.routing import Routing
 
 
@@ -45,7 +45,9 @@ class Snapshots:
             return
         training, device = model.training, next(model.parameters()).device
         model.eval()
-        result = model(self.pair.moving[None].to(device), self.pair.fixed[None].to(device))
+        pair = self.pair.to(device)
+        known = (None if labels is None else labels[None] for labels in (pair.moving_labels, pair.fixed_labels))
+        result = model(pair.moving[None], pair.fixed[None], **labels_for(model, *known))
         model.train(training)
         routing = {name: on_device(record, "cpu") for name, record in result.routing.items()}
         self.kept.append((step, Registration(result.displacement.cpu(), result.warped.cpu(), (), routing)))

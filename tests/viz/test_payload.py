@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from moereg.data import phantoms
+from moereg.models import build
 from moereg.models.registration import Registration
 from moereg.viz import layers
 from moereg.viz import payload as module
@@ -206,3 +208,14 @@ def test_start_is_a_labelled_voxel_that_moves(payload3, pair3, result3):
     start = tuple(payload3["start"])
     assert pair3.fixed_labels[(0, *start)] > 0
     assert result3.displacement[(0, slice(None), *start)].norm() > 0
+
+
+def test_a_model_that_needs_labels_gets_those_of_the_pair():
+    """SegReg without a segmenter, in the explorer and in a training that is watched."""
+    small = {"widths": (4, 4), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
+    model, pair = build("segreg", dims=2, backbone_sizes=small), phantoms.make("abdomen", (16, 16), 0)
+    shown = explorer_payload(model, pair, poster=False)
+    assert len(shown["knockouts"]) > 0
+    watch = Snapshots(pair, {1})
+    watch(1, model)
+    assert [step for step, _ in watch.kept] == [1]
