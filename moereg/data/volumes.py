@@ -33,6 +33,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from torch import Tensor
@@ -269,7 +270,7 @@ def _header(stream: BufferedIOBase, path: str | Path) -> nib.Nifti1Image:
 
 
 def _check_shape(image: nib.Nifti1Image, path: str | Path, vector: bool) -> None:
-    shape, kind = image.shape, image.get_data_dtype()
+    shape, kind = image.shape, np.dtype(image.get_data_dtype())
     if vector:
         if len(shape) != 5 or shape[3:] != (1, 3):
             raise ValueError(f"{path} must hold a displacement of shape (X, Y, Z, 1, 3), got {shape}.")
@@ -295,7 +296,8 @@ def _check_affine(affine: np.ndarray, path: str | Path) -> None:
 
 def _check_size(image: nib.Nifti1Image, path: str | Path, most: int) -> None:
     """Before memory is asked for: can a file of this length hold what its header claims?"""
-    wanted = image.dataobj.offset + prod(map(int, image.shape)) * image.get_data_dtype().itemsize
+    start, size = cast(ArrayProxy, image.dataobj).offset, np.dtype(image.get_data_dtype()).itemsize
+    wanted = start + prod(map(int, image.shape)) * size
     if wanted > most:
         raise ValueError(
             f"{path} must be a whole NIfTI file, but its header claims {image.shape} voxels, {wanted} bytes, and the "

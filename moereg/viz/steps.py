@@ -66,10 +66,10 @@ def router_steps(
 
 def _router(routers: tuple[str, ...], direction: int | str) -> int:
     """Number of a router by its name or number."""
-    known = dict(enumerate(routers)) if isinstance(direction, int) else {name: name for name in routers}
+    known: list = list(range(len(routers)) if isinstance(direction, int) else routers)
     if direction not in known:
-        raise ValueError(f"direction must be one of {list(known)}, got {direction!r}.")
-    return routers.index(known[direction])
+        raise ValueError(f"direction must be one of {known}, got {direction!r}.")
+    return known.index(direction)
 
 
 def layer_voxel(voxel: tuple[int, ...], stride: int, grid: tuple[int, ...]) -> tuple[int, ...]:
