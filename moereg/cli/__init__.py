@@ -5,6 +5,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from moereg.cli import registering
+from moereg.cli.options import command as _command
+from moereg.cli.options import device_option as _device_option
+from moereg.cli.registering import run_register
+
+__all__ = ["main", "parser", "run_demo", "run_doctor", "run_evaluate", "run_explore", "run_register", "run_train"]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input ends in one sentence and exit code 2."""
@@ -39,15 +46,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     _training_options(train)
 
-    register = _command(commands, "register", run_register, "register one image to another")
-    register.add_argument("moving", type=Path, help="NIfTI image that is moved")
-    register.add_argument("fixed", type=Path, help="NIfTI image that stays")
-    _weights_option(register)
-    register.add_argument(
-        "--refine", type=int, default=0, metavar="N", help="steps of instance optimisation (default: 0)"
-    )
-    register.add_argument("--out", type=Path, required=True, help="folder for warped image, field and report")
-    _device_option(register)
+    registering.add_commands(commands)
 
     evaluate = _command(commands, "evaluate", run_evaluate, "measure methods on pairs")
     evaluate.add_argument("--weights", nargs="+", default=[], help="weights files, or names in data/weights")
@@ -108,22 +107,6 @@ def run_train(options: argparse.Namespace) -> None:
     print(options.out / f"{options.model}.safetensors")
 
 
-def run_register(options: argparse.Namespace) -> None:
-    """`moereg register`"""
-    from moereg.apply import register_files
-
-    _check_refine(options.refine)
-    for path in register_files(
-        options.moving,
-        options.fixed,
-        weights=options.weights,
-        out=options.out,
-        device=options.device,
-        refine_steps=options.refine,
-    ):
-        print(path)
-
-
 def run_evaluate(options: argparse.Namespace) -> None:
     """`moereg evaluate`"""
     from moereg.classical import METHODS
@@ -175,12 +158,6 @@ def run_doctor(options: argparse.Namespace) -> None:
     print(report())
 
 
-def _command(commands, name: str, run, text: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=text, description=text)
-    command.set_defaults(run=run)
-    return command
-
-
 def _check_refine(steps: int) -> None:
     if steps < 0:
         raise ValueError(f"--refine must be zero or more, got {steps}.")
@@ -190,14 +167,6 @@ def _weights_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--weights", required=True, help="file of a trained model, or a name in data/weights")
 
 
-def _device_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-
-
 def _training_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="of phantoms, first weights and the order of pairs")
     _device_option(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
