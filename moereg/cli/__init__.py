@@ -8,9 +8,21 @@ from pathlib import Path
 from moereg.cli import registering
 from moereg.cli.options import command as _command
 from moereg.cli.options import device_option as _device_option
-from moereg.cli.registering import run_register
+from moereg.cli.registering import run_apply, run_compose, run_invert, run_register
 
-__all__ = ["main", "parser", "run_demo", "run_doctor", "run_evaluate", "run_explore", "run_register", "run_train"]
+__all__ = [
+    "main",
+    "parser",
+    "run_apply",
+    "run_compose",
+    "run_demo",
+    "run_doctor",
+    "run_evaluate",
+    "run_explore",
+    "run_invert",
+    "run_register",
+    "run_train",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
