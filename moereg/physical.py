@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from moereg import fields
 from moereg.data.volumes import Grid
 
 CANONICAL = np.array([[0, 1], [1, 1], [2, 1]])
-INVERSE_ITERATIONS = 60
+INVERSE_ITERATIONS = 30
 INVERSE_TOLERANCE = 1e-3  # voxels: an inverse that misses by less everywhere is done
 
 
@@ -66,7 +66,7 @@ def in_voxels(field: Displacement) -> Float[Tensor, "3 *space"]:
 
 
 def pull(
-    image: Float[Tensor, "channel *source"],
+    image: Float[Tensor, "channel *source"] | Integer[Tensor, "channel *source"],
     source: Grid,
     field: Displacement,
     *,
@@ -153,8 +153,8 @@ def invert(field: Displacement, on: Grid | None = None) -> Inverse:
     """The map back, on a grid of one's choice (default: the field's own; best the moving image's).
 
     For every q the point p with `p + d(p) = q` is sought by Newton's method, started from the inverse of the linear
-    part. A step that does not come closer is halved. It converges also where the plain fixed point `p <- q - d(p)` does not
-    (a turn, an enlargement by two); in a fold there is no single answer, and the residual says so.
+    part. A step that does not come closer is halved. It converges also where the plain fixed point `p <- q - d(p)` does
+    not (a turn, an enlargement by two); in a fold there is no single answer, and the residual says so.
     """
     on = field.grid if on is None else on
     goals = _world(on.affine, fields.identity_grid(on.shape, dtype=torch.float64))
@@ -164,7 +164,8 @@ def invert(field: Displacement, on: Grid | None = None) -> Inverse:
     step = torch.ones_like(miss[:1])
     smallest = min(field.grid.spacing)
     for _ in range(INVERSE_ITERATIONS):
-        if float(miss.norm(dim=0).max()) < INVERSE_TOLERANCE * smallest:
+        left = miss.norm(dim=0)[is_inside(_index(field.grid, point), field.grid)]
+        if left.numel() == 0 or float(left.max()) < INVERSE_TOLERANCE * smallest:
             break
         slopes = _sampled(derivative.flatten(0, 1), _index(field.grid, point)).unflatten(0, (3, 3))
         tried = point - step * torch.einsum("ij...,j...->i...", slopes, miss)
