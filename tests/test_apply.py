@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from moereg.apply import Findings, apply_file, compose_files, invert_file, register_files, verdict
+from moereg.apply import Findings, apply_file, compose_files, invert_file, page, register_files, verdict
 from moereg.apply.verdict import told_inverse
 from moereg.models import save_weights
 from moereg.viz import payload
@@ -25,6 +25,7 @@ def files(tmp_path, monkeypatch):
     """Two noisy images of another size along every axis, and weights of a model that moves by (1, 0, 2) voxels."""
     enter(monkeypatch, Shift)
     monkeypatch.setattr(payload, "_poster", lambda pair, result: None)
+    monkeypatch.setattr(page, "clinical_pictures", lambda *images: [])
     values = np.random.default_rng(0).uniform(-50, 200, (2, 11, 9, 10)).astype(np.float32)
     for name, image in zip(("moving", "fixed"), values, strict=True):
         nib.save(nib.Nifti1Image(image, AFFINE), tmp_path / f"{name}.nii.gz")

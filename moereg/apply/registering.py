@@ -84,6 +84,7 @@ def register_files(
         FileNotFoundError, ValueError: one sentence naming the file or argument; nothing is written then.
     """
     out, started = Path(out), time.perf_counter()
+    methods.check_options(weights, method, refine_steps, similarity, mask is not None)
     inputs = _read(moving, fixed, labels, fixed_labels, mask)
     targets = _targets(out, labels is not None, inverse, with_jacobian, report)
     check_apart(targets, [moving, fixed, labels, fixed_labels, mask])
@@ -92,10 +93,9 @@ def register_files(
         weights,
         method,
         refine_steps=refine_steps,
-        similarity=similarity,
+        similarity=similarity or "lncc",
         device=device,
         dims=3 if thin is None else 2,
-        masked=mask is not None,
     )
     canon = canonical(inputs.fixed.volume)
     canon_mask = None if inputs.mask is None else _canonical_mask(inputs)
@@ -145,7 +145,7 @@ def register_files(
     if inverse:
         back = invert(whole, inputs.moving.grid)
         write_field(next(rest), back.field, flat=inputs.moving.flat)
-        said.append(told_inverse(back.residual[back.reached], back.reached))
+        said.insert(-1, told_inverse(back.residual[back.reached], back.reached))
     if report:
         seconds = time.perf_counter() - started
         write_page(next(rest), pair, forward, chosen.model, said=said, findings=findings, dices=dices, seconds=seconds)

@@ -4,6 +4,7 @@ A 2-D file `(X, Y)` is read as a slice `(X, Y, 1)`, and what is written for it i
 file's affine but its first two axes, so a 2-D file must lie in the plane of the world's x and y.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def check_ending(path: Path) -> None:
         raise ValueError(f"--out must end in .nii or .nii.gz, got {path}.")
 
 
-def check_apart(written: list[Path], read: list[Path | None]) -> None:
+def check_apart(written: Sequence[Path], read: Sequence[str | Path | None]) -> None:
     """No output may be one of the inputs, under any name.
 
     Raises:

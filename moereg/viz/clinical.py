@@ -161,7 +161,10 @@ def _hang(ax: Axes, dims: int, axis: int, spacing: Sequence[float], title: str) 
 
 
 def _picture(figure: Figure, title: str, caption: str) -> Picture:
+    return Picture(title, caption, _source(figure), f"{title}: {caption}")
+
+
+def _source(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    src = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Picture(title, caption, src, f"{title}: {caption}")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
