@@ -154,7 +154,8 @@ def common_frame(moving: Grid, fixed: Grid) -> Frame:
             f"{fixed.shape[::-1]}."
         )
     normals, points = [], []
-    for grid, axis in zip((moving, fixed), thin, strict=True):
+    axes = [axis for axis in thin if axis is not None]
+    for grid, axis in zip((moving, fixed), axes, strict=True):
         one, other = np.delete(grid.affine[:3, :3], 2 - axis, axis=1).T
         normals.append(np.cross(one, other) / np.linalg.norm(np.cross(one, other)))
         points.append(grid.affine[:3, 3])
@@ -162,7 +163,7 @@ def common_frame(moving: Grid, fixed: Grid) -> Frame:
         angle = np.rad2deg(np.arccos(np.clip(abs(normals[0] @ normals[1]), 0, 1)))
         raise ValueError(f"two single slices must lie in parallel planes, got planes {angle:.0f} degrees apart.")
     normal = normals[1]
-    first = np.delete(fixed.affine[:3, :3], 2 - thin[1], axis=1)[:, 0]
+    first = np.delete(fixed.affine[:3, :3], 2 - axes[1], axis=1)[:, 0]
     first = first / np.linalg.norm(first)
     return Frame(np.stack([first, np.cross(normal, first)], 1), normal, float(normal @ (points[0] - points[1])))
 
@@ -199,7 +200,12 @@ def _search(
     ]
     mask_image = None if mask is None else _to_sitk(sitk, mask.astype(np.float32), fixed.grid, frame, radius)
     levels = [
-        _Level(sitk, *(_on_cells(sitk, image, edge) for image in images), _mask_on_cells(sitk, mask_image, edge))
+        _Level(
+            sitk,
+            _on_cells(sitk, images[0], edge),
+            _on_cells(sitk, images[1], edge),
+            _mask_on_cells(sitk, mask_image, edge),
+        )
         for edge in _edges(images)
     ]
     starts = _starts(levels[0], frame)

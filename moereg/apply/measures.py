@@ -20,7 +20,7 @@ def local_correlation(moved: Tensor, fixed: Tensor, mask: Tensor | None = None) 
     thin = [axis for axis in range(2, images[0].ndim) if images[0].shape[axis] == 1]
     if images[0].ndim == 5 and thin:
         images = [image.squeeze(thin[0]) for image in images]
-    return -float(lncc(*images))
+    return -float(lncc(images[0], images[1]))
 
 
 def overlaps(labels: Tensor, source: Grid, maps: dict[str, Displacement], fixed: Tensor) -> dict[str, dict[int, float]]:

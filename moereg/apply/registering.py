@@ -120,7 +120,7 @@ def register_files(
         for name, (image, _) in images.items()
     }
     findings = Findings(
-        similarity=tuple(agreement.values()),
+        similarity=(agreement["before"], agreement["aligned"], agreement["registered"]),
         folds=float(fold_fraction(forward)),
         inverse_error=measures.inverse_consistency(forward, backward),
         uncovered=1 - float(covered(whole, inputs.moving.grid).double().mean()),
@@ -198,9 +198,9 @@ def _on_fixed_grid(inputs: Inputs, canon, alignment: Alignment, thin: int | None
 
 
 def _run(chosen: methods.Choice, pair: Pair, mask: Tensor | None, *, exchanged: bool = False) -> Tensor:
-    images = (pair.fixed, pair.moving) if exchanged else (pair.moving, pair.fixed)
+    first, second = (pair.fixed, pair.moving) if exchanged else (pair.moving, pair.fixed)
     # What counts is known of the fixed image alone: the way back is not masked.
-    result = methods.register_padded(chosen, *(image[None] for image in images), None if exchanged else mask)
+    result = methods.register_padded(chosen, first[None], second[None], None if exchanged else mask)
     return result.displacement.detach().float().cpu()
 
 

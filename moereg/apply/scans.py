@@ -7,6 +7,7 @@ file's affine but its first two axes, so a 2-D file must lie in the plane of the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -56,7 +57,7 @@ def canonical(volume: Volume) -> Volume:
     turned = apply_orientation(volume.data[0].numpy().T, order)
     affine = volume.affine @ nib.orientations.inv_ornt_aff(order, volume.grid.shape[::-1])
     data = torch.from_numpy(np.ascontiguousarray(turned.T))[None]
-    return Volume(data, Grid(tuple(data.shape[1:]), affine, volume.grid.name))
+    return Volume(data, _grid(data, affine, volume.grid.name))
 
 
 def write_scan(path: Path, values: Tensor, grid: Grid, *, flat: bool) -> None:
@@ -77,13 +78,13 @@ def read_field(path: str | Path) -> tuple[Displacement, bool]:
     """
     flat = _is_flat_field(path)
     grid = Grid((1, 1, 1), np.eye(4)) if flat else load_displacement(path, canonical=False).grid
-    image = nib.load(path, mmap=False)
+    image = _load(path)
     vectors = np.asarray(image.dataobj, dtype=np.float64)[:, :, :, 0]  # all digits, unlike displacements in voxels
     if flat:
         if not np.isfinite(vectors).all():
             raise ValueError(f"{path} must hold finite values only, got NaN or infinity.")
         vectors = np.concatenate([vectors, np.zeros_like(vectors[..., :1])], -1)
-        grid = Grid((1, *image.shape[1::-1]), image.affine, str(path))
+        grid = Grid((1, image.shape[1], image.shape[0]), np.array(image.affine), str(path))
     ras = np.ascontiguousarray((vectors * [-1, -1, 1]).T)
     return Displacement(torch.from_numpy(ras), grid), flat
 
@@ -117,24 +118,33 @@ def _save(path: Path, image: nib.Nifti1Image) -> None:
         nib.save(image, unfinished)
 
 
+def _load(path: str | Path) -> nib.Nifti1Image:
+    return cast(nib.Nifti1Image, nib.load(path, mmap=False))
+
+
+def _grid(data: Tensor, affine: np.ndarray, name: str) -> Grid:
+    depth, height, width = data.shape[1:]
+    return Grid((depth, height, width), affine, name)
+
+
 def _axes_of(path: str | Path) -> int:
     """0 where the file cannot be read as NIfTI; the readers of volumes say why."""
     try:
-        return len(nib.load(path).shape)
+        return len(_load(path).shape)
     except Exception:
         return 0
 
 
 def _is_flat_field(path: str | Path) -> bool:
     try:
-        shape = nib.load(path).shape
+        shape = _load(path).shape
     except Exception:
         return False
     return len(shape) == 5 and shape[2:] == (1, 1, 2)
 
 
 def _read_flat(path: str | Path, labels: bool) -> Volume:
-    image = nib.load(path, mmap=False)
+    image = _load(path)
     affine = np.array(image.affine)
     if np.abs(affine[2, :2]).max() > 1e-3 * np.abs(affine[:2, :2]).max():
         raise ValueError(
@@ -148,4 +158,4 @@ def _read_flat(path: str | Path, labels: bool) -> Volume:
         raise ValueError(f"{path} must hold labels, whole numbers from zero on.")
     stored = torch.from_numpy(np.ascontiguousarray(values.T))[None, None]
     data = stored.round().long() if labels else stored.float()
-    return Volume(data, Grid(tuple(data.shape[1:]), affine, str(path)))
+    return Volume(data, _grid(data, affine, str(path)))
