@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from moereg.checks import check_choice, check_positive
@@ -31,6 +31,7 @@ def refine(
     *,
     similarity: str = "lncc",
     smoothness: float = 0.1,
+    mask: Bool[Tensor, "batch 1 *space"] | None = None,
     **labels: Tensor | None,
 ) -> Registration:
     """Register with `model`, then improve the field on this pair.
@@ -39,6 +40,8 @@ def refine(
         model: a network, or any method that returns a `Registration`.
         steps: of the optimiser; the time grows in proportion.
         similarity, smoothness: of the loss, as in `TrainingConfig`. Best what the model was trained with.
+        mask: where the fixed image counts. Elsewhere the warped image is taken to equal the fixed one, so that nothing
+            pulls there; the field is smooth across the border. Default: everywhere.
         labels: handed to the model, where it needs label maps; the optimisation does not see them.
 
     Returns:
@@ -60,7 +63,9 @@ def refine(
         for _ in range(steps):
             # u = u_0 + up(r)
             field = start + upsample_field(correction, start.shape[2:])
-            loss = loss_of(sample(moving, field), fixed) + smoothness * diffusion(field)
+            warped = sample(moving, field)
+            warped = warped if mask is None else torch.where(mask, warped, fixed)
+            loss = loss_of(warped, fixed) + smoothness * diffusion(field)
             (correction.grad,) = torch.autograd.grad(loss, correction)
             adam.step()
     field = start + upsample_field(correction.detach(), start.shape[2:])

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from moereg.files import write_text_whole
 from moereg.viz.charts import FRAME, charts_of, run_colours
+from moereg.viz.clinical import Picture
 from moereg.viz.tables import Table, cells_of
 
 __all__ = ["Table", "fragment", "write_report"]
@@ -33,6 +34,8 @@ def write_report(
     history: dict[str, dict[str, Sequence[float | None]]] | None = None,
     notes: Sequence[str] = (),
     subtitle: str = "",
+    findings: Sequence[str] = (),
+    figures: Sequence[Picture] = (),
     facts: dict[str, str] | None = None,
 ) -> Path:
     """Write one self-contained HTML file, whole or not at all.
@@ -46,6 +49,8 @@ def write_report(
         history: run -> {"step": [...], and any series of the same length such as "loss", "dice"}. One small chart per
             series, one line per run; None in a series is a gap.
         notes: paragraphs below the tables.
+        findings: lines at the top: what was found, before anything is shown.
+        figures: pictures below them, before the explorers.
         facts: small print at the foot: device, seconds, versions.
 
     Returns:
@@ -59,6 +64,8 @@ def write_report(
         title=title,
         subtitle=subtitle,
         style=_style("explorer.css", "report.css"),
+        findings=findings,
+        figures=figures,
         payloads=[_parts(payload) for payload in payloads],
         script=_script(),
         tables=[{"table": table, "rows": cells_of(table)} for table in tables],

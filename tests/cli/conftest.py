@@ -6,8 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from moereg.apply import page
 from moereg.models import build, save_weights
 from moereg.viz import payload
+from moereg.viz.clinical import Picture
 from tests.oracle_models import Centres, Elsewhere, Shift, enter
 
 SHAPE, SIZE = (16, 14, 12), (4, 5, 3)  # of the file and of the bright box in it, in the file's own axes
@@ -78,5 +80,8 @@ def weights(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _without_poster(monkeypatch):
-    """The picture for pages without JavaScript is drawn and tested elsewhere, and slow."""
+    """Pictures are drawn and tested elsewhere (tests/viz), and slow."""
     monkeypatch.setattr(payload, "_poster", lambda pair, result: None)
+    monkeypatch.setattr(
+        page, "clinical_pictures", lambda *images: [Picture(f"{len(images)} images", "c", "data:,", "a")]
+    )

@@ -21,16 +21,28 @@ LEAST = [
         {"model": "rman", "data": "d", "out": Path("o"), "steps": None, "resume": False, "seed": 0, "device": "auto"},
     ),
     (
-        ["register", "m", "f", "--weights", "w", "--out", "o"],
+        ["register", "m", "f", "--out", "o"],
         {
             "moving": Path("m"),
             "fixed": Path("f"),
-            "weights": "w",
+            "weights": None,
+            "method": None,
+            "init": "auto",
             "refine": 0,
+            "similarity": None,
+            "mask": None,
+            "labels": None,
+            "fixed_labels": None,
+            "inverse": False,
+            "jacobian": False,
+            "no_report": False,
             "out": Path("o"),
             "device": "auto",
         },
     ),
+    (["apply", "f", "i", "--out", "o"], {"field": Path("f"), "image": Path("i"), "labels": False, "out": Path("o")}),
+    (["compose", "a", "b", "--out", "o"], {"first": Path("a"), "second": Path("b"), "out": Path("o")}),
+    (["invert", "f", "--out", "o"], {"field": Path("f"), "like": None, "out": Path("o")}),
     (
         ["evaluate", "--data", "d"],
         {"weights": [], "method": [], "data": "d", "pairs": None, "refine": 0, "json": None, "device": "auto"},
@@ -81,6 +93,51 @@ MOST = [
         },
     ),
     (
+        [
+            "register",
+            "m",
+            "f",
+            "--out",
+            "o",
+            "--method",
+            "demons-log",
+            "--init",
+            "rigid",
+            "--refine",
+            "3",
+            "--similarity",
+            "mse",
+            "--mask",
+            "k",
+            "--labels",
+            "l",
+            "--fixed-labels",
+            "g",
+            "--inverse",
+            "--jacobian",
+            "--no-report",
+            "--device",
+            "cpu",
+        ],
+        {
+            "moving": Path("m"),
+            "fixed": Path("f"),
+            "weights": None,
+            "method": "demons-log",
+            "init": "rigid",
+            "refine": 3,
+            "similarity": "mse",
+            "mask": Path("k"),
+            "labels": Path("l"),
+            "fixed_labels": Path("g"),
+            "inverse": True,
+            "jacobian": True,
+            "no_report": True,
+            "out": Path("o"),
+            "device": "cpu",
+        },
+    ),
+    (
         ["explore", "--weights", "w", "--data", "d", "--pair", "2", "--out", "o", "--device", "cpu"],
         {"weights": "w", "data": "d", "pair": 2, "out": Path("o"), "device": "cpu"},
     ),
@@ -115,7 +172,7 @@ def test_help_names_every_command_with_a_line_of_its_own(capsys):
         cli.main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for command in ("demo", "train", "register", "evaluate", "explore", "doctor"):
+    for command in ("demo", "train", "register", "apply", "compose", "invert", "evaluate", "explore", "doctor"):
         assert f"\n    {command} " in shown
     assert shown.startswith("usage: moereg [-h] COMMAND")
     assert "say what is installed" in shown

@@ -7,6 +7,25 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from moereg.cli import registering
+from moereg.cli.options import command as _command
+from moereg.cli.options import device_option as _device_option
+from moereg.cli.registering import run_apply, run_compose, run_invert, run_register
+
+__all__ = [
+    "main",
+    "parser",
+    "run_apply",
+    "run_compose",
+    "run_demo",
+    "run_doctor",
+    "run_evaluate",
+    "run_explore",
+    "run_invert",
+    "run_register",
+    "run_train",
+]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Bad input ends in one sentence and exit code 2, what nobody foresaw in one and code 1.
@@ -88,15 +107,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     _training_options(train)
 
-    register = _command(commands, "register", run_register, "register one image to another")
-    register.add_argument("moving", type=Path, help="NIfTI image that is moved")
-    register.add_argument("fixed", type=Path, help="NIfTI image that stays")
-    _weights_option(register)
-    register.add_argument(
-        "--refine", type=int, default=0, metavar="N", help="steps of instance optimisation (default: 0)"
-    )
-    register.add_argument("--out", type=Path, required=True, help="folder for warped image, field and report")
-    _device_option(register)
+    registering.add_commands(commands)
 
     evaluate = _command(commands, "evaluate", run_evaluate, "measure methods on pairs")
     evaluate.add_argument("--weights", nargs="+", default=[], help="weights files, or names in data/weights")
@@ -166,22 +177,6 @@ def run_train(options: argparse.Namespace) -> None:
     print(options.out / f"{options.model}.safetensors")
 
 
-def run_register(options: argparse.Namespace) -> None:
-    """`moereg register`"""
-    from moereg.apply import register_files
-
-    _check_refine(options.refine)
-    for path in register_files(
-        options.moving,
-        options.fixed,
-        weights=options.weights,
-        out=options.out,
-        device=options.device,
-        refine_steps=options.refine,
-    ):
-        print(path)
-
-
 def run_evaluate(options: argparse.Namespace) -> None:
     """`moereg evaluate`"""
     from moereg.classical import METHODS
@@ -242,12 +237,6 @@ def run_doctor(options: argparse.Namespace) -> None:
     print(report())
 
 
-def _command(commands, name: str, run, text: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=text, description=text)
-    command.set_defaults(run=run)
-    return command
-
-
 def _check_seed(seed: int) -> None:
     if not 0 <= seed < 2**32:
         raise ValueError(f"--seed must be a whole number from zero on, below 2^32, got {seed}.")
@@ -273,14 +262,6 @@ def _weights_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--weights", required=True, help="file of a trained model, or a name in data/weights")
 
 
-def _device_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-
-
 def _training_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="of phantoms, first weights and the order of pairs")
     _device_option(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

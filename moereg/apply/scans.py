@@ -1,0 +1,161 @@
+"""Scans and fields as files hold them: on their own axes, volumes, single slices and 2-D files alike.
+
+A 2-D file `(X, Y)` is read as a slice `(X, Y, 1)`, and what is written for it is 2-D again. ITK sees nothing of such a
+file's affine but its first two axes, so a 2-D file must lie in the plane of the world's x and y.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import nibabel as nib
+import numpy as np
+import torch
+from nibabel.orientations import apply_orientation, io_orientation
+from torch import Tensor
+
+from moereg.data.volumes import Grid, Volume, load_displacement, load_labels, load_volume, save_volume
+from moereg.files import whole
+from moereg.physical import Displacement, image_of
+
+ENDINGS = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One file on its own axes."""
+
+    volume: Volume
+    path: Path
+    flat: bool = False  # a file of two axes
+
+    @property
+    def grid(self) -> Grid:
+        return self.volume.grid
+
+    @property
+    def data(self) -> Tensor:
+        return self.volume.data
+
+
+def read_scan(path: str | Path, *, labels: bool = False) -> Scan:
+    """An image, float32, or a label map, int64; tensor axes are the file's own, last first.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_volume` and `load_labels`; a 2-D file out of the x-y plane.
+    """
+    if _axes_of(path) == 2:
+        return Scan(_read_flat(path, labels), Path(path), flat=True)
+    load = load_labels if labels else load_volume
+    return Scan(load(path, canonical=False), Path(path))
+
+
+def canonical(volume: Volume) -> Volume:
+    """Axes exchanged and flipped so that they run most nearly to the right, the front and the head."""
+    order = io_orientation(volume.affine)
+    turned = apply_orientation(volume.data[0].numpy().T, order)
+    affine = volume.affine @ nib.orientations.inv_ornt_aff(order, volume.grid.shape[::-1])
+    data = torch.from_numpy(np.ascontiguousarray(turned.T))[None]
+    return Volume(data, _grid(data, affine, volume.grid.name))
+
+
+def write_scan(path: Path, values: Tensor, grid: Grid, *, flat: bool) -> None:
+    """An image or a label map `(1, *S)` on its own axes, 2-D again where the file was."""
+    if not flat:
+        save_volume(path, values, grid.affine)
+        return
+    stored = values[0, 0].numpy().T
+    kind = np.float32 if values.is_floating_point() else np.int32
+    _save(path, nib.Nifti1Image(stored.astype(kind), grid.affine))
+
+
+def read_field(path: str | Path) -> tuple[Displacement, bool]:
+    """A displacement file of ITK, ANTs or this library, and whether it is 2-D.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_displacement`.
+    """
+    flat = _is_flat_field(path)
+    grid = Grid((1, 1, 1), np.eye(4)) if flat else load_displacement(path, canonical=False).grid
+    image = _load(path)
+    vectors = np.asarray(image.dataobj, dtype=np.float64)[:, :, :, 0]  # all digits, unlike displacements in voxels
+    if flat:
+        if not np.isfinite(vectors).all():
+            raise ValueError(f"{path} must hold finite values only, got NaN or infinity.")
+        vectors = np.concatenate([vectors, np.zeros_like(vectors[..., :1])], -1)
+        grid = Grid((1, image.shape[1], image.shape[0]), np.array(image.affine), str(path))
+    ras = np.ascontiguousarray((vectors * [-1, -1, 1]).T)
+    return Displacement(torch.from_numpy(ras), grid), flat
+
+
+def write_field(path: Path, field: Displacement, *, flat: bool = False) -> None:
+    """As ITK and ANTs read it."""
+    _save(path, image_of(field, flat=flat))
+
+
+def check_ending(path: Path) -> None:
+    """Raises `ValueError` for a file that NIfTI is not written to, before any work."""
+    if not path.name.endswith(ENDINGS):
+        raise ValueError(f"--out must end in .nii or .nii.gz, got {path}.")
+
+
+def check_apart(written: Sequence[Path], read: Sequence[str | Path | None]) -> None:
+    """No output may be one of the inputs, under any name.
+
+    Raises:
+        ValueError: one is.
+    """
+    for path in read:
+        for target in written:
+            if path is not None and Path(path).exists() and target.exists() and target.samefile(path):
+                raise ValueError(f"{path} is an input and would be overwritten by {target}; choose another --out.")
+
+
+def _save(path: Path, image: nib.Nifti1Image) -> None:
+    image.header.set_xyzt_units("mm")
+    with whole(path) as unfinished:
+        nib.save(image, unfinished)
+
+
+def _load(path: str | Path) -> nib.Nifti1Image:
+    return cast(nib.Nifti1Image, nib.load(path, mmap=False))
+
+
+def _grid(data: Tensor, affine: np.ndarray, name: str) -> Grid:
+    depth, height, width = data.shape[1:]
+    return Grid((depth, height, width), affine, name)
+
+
+def _axes_of(path: str | Path) -> int:
+    """0 where the file cannot be read as NIfTI; the readers of volumes say why."""
+    try:
+        return len(_load(path).shape)
+    except Exception:
+        return 0
+
+
+def _is_flat_field(path: str | Path) -> bool:
+    try:
+        shape = _load(path).shape
+    except Exception:
+        return False
+    return len(shape) == 5 and shape[2:] == (1, 1, 2)
+
+
+def _read_flat(path: str | Path, labels: bool) -> Volume:
+    image = _load(path)
+    affine = np.array(image.affine)
+    if np.abs(affine[2, :2]).max() > 1e-3 * np.abs(affine[:2, :2]).max():
+        raise ValueError(
+            f"{path} is a 2-D file out of the plane of x and y, which ITK cannot place; store it as one slice of a "
+            f"volume, shape {(*image.shape, 1)}."
+        )
+    values = np.asarray(image.dataobj, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path} must hold finite values only, got NaN or infinity.")
+    if labels and (np.abs(values - np.rint(values)).max() > 1e-4 or values.min() < 0):
+        raise ValueError(f"{path} must hold labels, whole numbers from zero on.")
+    stored = torch.from_numpy(np.ascontiguousarray(values.T))[None, None]
+    data = stored.round().long() if labels else stored.float()
+    return Volume(data, _grid(data, affine, str(path)))
