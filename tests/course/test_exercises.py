@@ -34,11 +34,6 @@ CASES = {
         {"1²": "changes by 0.10", "9²": "Name one of"},
     ),
     "fields-pull": ({"row": 30, "step": 4}, 26, {34: "pushing", 30: "looks elsewhere", 4: "Solve"}),
-    "fields-determinant": (
-        {},
-        -0.75,
-        {0.75: "sign", 0.25: "product", -1.5: "one derivative", 0.5: "one derivative", 3: "Write down"},
-    ),
     "fields-fold": ({"sigma": 6.0}, 9.89, {6: "m / sigma", 3.64: "Upside down", 12: "steepest"}),
     "fields-inverse": ({}, -10, {-15: "-u(30)", 20: "where 30 goes", 10: "Find the y"}),
     "similarity-inverted": ({}, -1, {1: "its sign", 0: "says everything", -0.5: "Put J"}),

@@ -32,8 +32,29 @@ def compose_as_maps(u, v):
     return end + fields.warp(u, v) - grid
 
 
+def jacobian_of_the_map(u):
+    """The slopes of x + u(x) itself, axis by axis."""
+    end = u + fields.identity_grid(u.shape[2:])
+    rows = [torch.gradient(end, dim=axis)[0] for axis in range(2, u.ndim)]
+    return torch.linalg.det(torch.stack(rows, -1).movedim(1, -2)).unsqueeze(1)
+
+
+def jacobian_as_volume(u):
+    """The area that two slopes span, the volume that three do: no matrix."""
+    end = u + fields.identity_grid(u.shape[2:])
+    sides = torch.gradient(end, dim=list(range(2, u.ndim)))
+    if len(sides) == 2:
+        down, right = sides
+        return down[:, :1] * right[:, 1:] - down[:, 1:] * right[:, :1]
+    first, second, third = sides
+    return (first * torch.linalg.cross(second, third, dim=1)).sum(1, keepdim=True)
+
+
 # Other right answers than the library's: each exercise in code has two.
-ALSO_RIGHT = {"fields-compose": (compose_by_sampling, compose_as_maps)}
+ALSO_RIGHT = {
+    "fields-compose": (compose_by_sampling, compose_as_maps),
+    "fields-jacobian": (jacobian_of_the_map, jacobian_as_volume),
+}
 
 
 @pytest.mark.parametrize("name", TASKS)
