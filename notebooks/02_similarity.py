@@ -677,7 +677,7 @@ for regulariser in (diffusion, bending_energy):
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Distance to the truth and squared error against the weight of the regulariser, for diffusion and bending energy, thin lines per pair and a thick line for their mean: the distance has a minimum at a middle weight, the squared error rises from a small weight on."}}
 true = [squared_error(p.displacement[None], p) for p in pairs]
-without = sum(squared_error(u, p) for u, p in zip(free, pairs, strict=True)) / len(pairs)
+without = sum(map(squared_error, free, pairs)) / len(pairs)
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="constrained")
 for name, colour in (("diffusion", "#3952c5"), ("bending_energy", "#b70b60")):
     weights = tried[name]

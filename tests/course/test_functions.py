@@ -91,7 +91,7 @@ def diffusion_by_slices(u):
 
 def diffusion_per_item(u):
     axes = range(1, u.ndim - 1)
-    return torch.stack([sum((one.diff(dim=a) ** 2).mean() * len(one) for a in axes) for one in u]).mean()
+    return torch.stack([(one.diff(dim=axis) ** 2).mean() * len(one) for one in u for axis in axes]).sum() / len(u)
 
 
 def dice_by_products(warped, fixed, label):

@@ -82,9 +82,11 @@ def _mean(image: Tensor, window: int, *, cut: bool = True) -> Tensor:
 
 def _moments(a: Tensor, b: Tensor, window: int, *, cut: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """Covariance and both variances in the window around each voxel."""
-    mean_a, mean_b = _mean(a, window, cut=cut), _mean(b, window, cut=cut)
-    means = (_mean(product, window, cut=cut) for product in (a * b, a * a, b * b))
-    return tuple(m - s for m, s in zip(means, (mean_a * mean_b, mean_a**2, mean_b**2), strict=True))
+
+    def covariance(one: Tensor, other: Tensor) -> Tensor:
+        return _mean(one * other, window, cut=cut) - _mean(one, window, cut=cut) * _mean(other, window, cut=cut)
+
+    return covariance(a, b), covariance(a, a), covariance(b, b)
 
 
 def _squared(c: Tensor, a: Tensor, b: Tensor, epsilon: float = EPSILON) -> Tensor:
@@ -97,7 +99,7 @@ def _whole_image(a: Tensor, b: Tensor, window: int) -> Tensor:
 
 
 def _uncentred(a: Tensor, b: Tensor, window: int) -> Tensor:
-    return -_squared(*(_mean(product, window) for product in (a * b, a * a, b * b)))
+    return -_squared(_mean(a * b, window), _mean(a * a, window), _mean(b * b, window))
 
 
 def _unsquared(a: Tensor, b: Tensor, window: int) -> Tensor:
