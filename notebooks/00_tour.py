@@ -11,8 +11,8 @@
 #     name: python3
 #   moereg:
 #     budget:
-#       smoke_seconds: 40
-#       full_seconds: 40
+#       smoke_seconds: 30
+#       full_seconds: 30
 #       peak_memory_mb: 2000
 # ---
 
