@@ -125,6 +125,14 @@ class DragField(anywidget.AnyWidget):
         place = identity_grid(tuple(self.shape))
         for ax, (rows, columns) in ((left, place + u[0]), (right, place)):
             ax.scatter(columns[folded], rows[folded], s=9, marker="s", color=FOLDED)
+        for number, ((row, column), (down, across)) in enumerate(zip(self.centres, self.moves, strict=True), start=1):
+            style = {
+                "bbox": {"boxstyle": "circle", "facecolor": "white"},
+                "fontsize": 7,
+                "ha": "center",
+                "va": "center",
+            }
+            left.text(column + across, row + down, str(number), **style)
         text = (
             f"An image with the deformed grid, and the warped image. Smallest Jacobian determinant "
             f"{determinant.min():.2f}; {int(folded.sum())} of {folded.numel()} voxels folded."

@@ -28,26 +28,19 @@ GROWTH = [
 CASES = {
     "tour-shift": ({}, (3, 0), {(-3, 0): "fetch", (0, 3): "Channel 0", (1, 1): "Ask for one voxel"}),
     "tour-gates": ({"shape": (40, 30), "k": 2}, 4800, {2400: "router of its own", 1200: "Count", 7: "Count"}),
-    "tour-knockout": (
-        {"errors": {"1²": 2.0, "3²": 3.5}, "complete": 1.9},
-        "3²",
-        {"1²": "changes by 0.10", "9²": "Name one of"},
-    ),
     "fields-pull": ({"row": 30, "step": 4}, 26, {34: "pushing", 30: "looks elsewhere", 4: "Solve"}),
-    "fields-determinant": (
-        {},
-        -0.75,
-        {0.75: "sign", 0.25: "product", -1.5: "one derivative", 0.5: "one derivative", 3: "Write down"},
-    ),
     "fields-fold": ({"sigma": 6.0}, 9.89, {6: "m / sigma", 3.64: "Upside down", 12: "steepest"}),
     "fields-inverse": ({}, -10, {-15: "-u(30)", 20: "where 30 goes", 10: "Find the y"}),
-    "similarity-inverted": ({}, -1, {1: "its sign", 0: "says everything", -0.5: "Put J"}),
-    "similarity-noise": ({"window": 5}, -0.04, {0: "by chance", 0.04: "It is a loss", -1: "25 voxels"}),
+    "similarity-noise": (
+        {"window": 5, "dims": 3},
+        -1 / 124,
+        {0: "by chance", 0.04: "It is a loss", -1 / 24: "the cube hold", -1: "125 voxels"},
+    ),
     "similarity-regulariser": ({}, "bending", {"diffusion": "du/dx", "both": "du/dx", "none": "Answer"}),
-    "similarity-capture": (
-        {"ranges": {"mse": (-20, 20), "small": (-3, 3), "large": (-12, 12)}, "shift": 10},
-        {"mse", "large"},
-        {("mse", "large", "small"): "-3 to 3", ("mse",): "large does so too", "ssd": "no curve"},
+    "similarity-aperture": (
+        {"move": (2.0, 5.0), "normal": (0.6, 0.8)},
+        (3.12, 4.16),
+        {(2, 5): "whole motion", (-1.12, 0.84): "cannot be seen", (1.2, 4): "axis by axis", (5.2, 0): "Project"},
     ),
     "demons-force": (
         {"difference": 0.2, "gradient": 0.1, "step": 0.5},

@@ -32,8 +32,99 @@ def compose_as_maps(u, v):
     return end + fields.warp(u, v) - grid
 
 
+def jacobian_of_the_map(u):
+    """The slopes of x + u(x) itself, axis by axis."""
+    end = u + fields.identity_grid(u.shape[2:])
+    rows = [torch.gradient(end, dim=axis)[0] for axis in range(2, u.ndim)]
+    return torch.linalg.det(torch.stack(rows, -1).movedim(1, -2)).unsqueeze(1)
+
+
+def jacobian_as_volume(u):
+    """The area that two slopes span, the volume that three do: no matrix."""
+    end = u + fields.identity_grid(u.shape[2:])
+    sides = torch.gradient(end, dim=list(range(2, u.ndim)))
+    if len(sides) == 2:
+        down, right = sides
+        return down[:, :1] * right[:, 1:] - down[:, 1:] * right[:, :1]
+    first, second, third = sides
+    return (first * torch.linalg.cross(second, third, dim=1)).sum(1, keepdim=True)
+
+
+def lncc_by_summing(warped, fixed, window):
+    """Sums over windows as convolutions with ones, divided by the voxels that are there."""
+    dims = warped.ndim - 2
+    convolution = F.conv2d if dims == 2 else F.conv3d
+    ones = torch.ones(1, 1, *(window,) * dims)
+
+    def mean(image):
+        count = convolution(torch.ones_like(image), ones, padding=window // 2)
+        return convolution(image, ones, padding=window // 2) / count
+
+    covariance = mean(warped * fixed) - mean(warped) * mean(fixed)
+    variances = (mean(warped**2) - mean(warped) ** 2) * (mean(fixed**2) - mean(fixed) ** 2)
+    return -(covariance.square() / (variances + 1e-5)).mean()
+
+
+def lncc_in_float64(warped, fixed, window, epsilon=1e-5):
+    """Pooling along one axis after the other, and the mean at the end in another order."""
+    warped, fixed = warped.double(), fixed.double()
+
+    def mean(image):
+        for axis in range(2, image.ndim):
+            lines = image.movedim(axis, -1)
+            pooled = F.avg_pool1d(lines.reshape(-1, 1, lines.shape[-1]), window, 1, window // 2, False, False)
+            image = pooled.reshape(lines.shape).movedim(-1, axis)
+        return image
+
+    c = mean(warped * fixed) - mean(warped) * mean(fixed)
+    a, b = (mean(one * one) - mean(one).square() for one in (warped, fixed))
+    return (0 - c * c / (a * b + epsilon)).flatten().mean()
+
+
+def diffusion_by_slices(u):
+    total = 0
+    for axis in range(2, u.ndim):
+        ahead = u.narrow(axis, 1, u.shape[axis] - 1) - u.narrow(axis, 0, u.shape[axis] - 1)
+        total = total + (ahead**2).sum(1).mean()  # over directions, then over batch and voxels
+    return total
+
+
+def diffusion_per_item(u):
+    axes = range(1, u.ndim - 1)
+    return torch.stack([(one.diff(dim=axis) ** 2).mean() * len(one) for one in u for axis in axes]).sum() / len(u)
+
+
+def dice_by_products(warped, fixed, label):
+    a, b = (warped == label).float(), (fixed == label).float()
+    return 2 * (a * b).mean() / (a.mean() + b.mean())
+
+
+def dice_in_plain_python(warped, fixed, label):
+    a, b = ({i for i, value in enumerate(one.flatten().tolist()) if value == label} for one in (warped, fixed))
+    return 2 * len(a & b) / (len(a) + len(b))
+
+
+def mixture_by_masking(logits, proposals, k):
+    """A softmax over all, with minus infinity where an expert was not chosen."""
+    chosen = torch.zeros_like(logits).scatter(1, logits.topk(k, dim=1).indices, 1.0)
+    return (logits.masked_fill(chosen == 0, -torch.inf).softmax(1) * proposals).sum(1)
+
+
+def mixture_renormalised(logits, proposals, k):
+    """Probabilities of all, divided by the sum of those that were chosen."""
+    probabilities, indices = logits.softmax(1).topk(k, dim=1)
+    return (probabilities * proposals.gather(1, indices)).sum(1) / probabilities.sum(1)
+
+
 # Other right answers than the library's: each exercise in code has two.
-ALSO_RIGHT = {"fields-compose": (compose_by_sampling, compose_as_maps)}
+ALSO_RIGHT = {
+    "fields-compose": (compose_by_sampling, compose_as_maps),
+    "fields-jacobian": (jacobian_of_the_map, jacobian_as_volume),
+    "tour-dice": (dice_by_products, dice_in_plain_python),
+    "tour-mixture": (mixture_by_masking, mixture_renormalised),
+    "similarity-lncc": (lncc_by_summing, lncc_in_float64),
+    "similarity-diffusion": (diffusion_by_slices, diffusion_per_item),
+}
 
 
 @pytest.mark.parametrize("name", TASKS)

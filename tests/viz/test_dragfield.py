@@ -103,6 +103,8 @@ def test_the_picture_shows_the_moving_image_the_warped_one_and_the_folds(view):
     assert np.array_equal(left.images[0].get_array(), image[0].numpy())
     assert np.array_equal(right.images[0].get_array(), warp(image[None], u)[0, 0].numpy())
     assert titles_of(figure) == ["moving image, and where x + u(x) lies", "warped image, moving[x + u(x)]"]
+    handles = [(note.get_text(), note.get_position()) for note in left.texts]  # x, y of where it looks
+    assert handles == [("1", (9, 22)), ("2", (20, 14))]
     rows = left.lines[:12]  # every second row of 24, then every second column of 30
     assert len(left.lines) == 12 + 15
     assert np.allclose(rows[4].get_ydata(), 8 + u[0, 0, 8].numpy())

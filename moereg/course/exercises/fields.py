@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch import Tensor
 
 from moereg import fields
 from moereg.course.exercises.functions import Inputs, Task
@@ -20,19 +21,6 @@ def pull(answer: float, *, row: int, step: int) -> tuple[bool, str]:
     if answer == row:
         return False, "The spot moves, as every voxel looks elsewhere. Which one finds it?"
     return False, f"Solve x + {step} = {row} for the voxel x that shows the spot."
-
-
-def determinant(answer: float) -> tuple[bool, str]:
-    """The Jacobian determinant of the map with u(x) = (-1.5 row, 0.5 column)."""
-    if math.isclose(answer, -0.75, abs_tol=1e-6):
-        return True, "(1 - 1.5)(1 + 0.5) = -0.75: rows come in reversed order, the field folds everywhere."
-    if math.isclose(answer, 0.75, abs_tol=1e-6):
-        return False, "The size is right. The sign says whether the map turns the image over: here rows are reversed."
-    if math.isclose(answer, 0.25, abs_tol=1e-6):
-        return False, "Do not add one to the product: the identity is added to each derivative on the diagonal first."
-    if any(math.isclose(answer, one, abs_tol=1e-6) for one in (-1.5, 0.5)):
-        return False, "That is one derivative of u. The map is x + u(x), and it has two axes."
-    return False, "Write down x + u(x) for both axes, take the two derivatives, multiply."
 
 
 def fold(answer: float, *, sigma: float) -> tuple[bool, str]:
@@ -58,21 +46,76 @@ def inverse(answer: float) -> tuple[bool, str]:
     return False, "Find the y with 1.5 y = 30; the inverse's displacement at 30 is y - 30."
 
 
-def _two_fields() -> Inputs:
-    """Pairs of smooth fields of a few voxels, in 2-D and in 3-D, two in a batch."""
+SHAPES = ((7, 8), (6, 7, 8))
+
+
+def _smooth_fields(count: int) -> Inputs:
+    """`count` smooth fields of a few voxels, in 2-D and in 3-D, two in a batch."""
     draw = torch.Generator().manual_seed(11)
     return {
         f"in {len(shape)}-D": tuple(
             fields.upsample_field(1.5 * torch.randn(2, len(shape), *(4,) * len(shape), generator=draw), shape)
-            for _ in range(2)
+            for _ in range(count)
         )
-        for shape in ((9, 12), (7, 8, 9))
+        for shape in SHAPES
     }
+
+
+def _slopes(u: Tensor) -> Tensor:
+    """`(B, *S, D, D)`: entry `i, j` is `d u_i / d x_j`, central differences."""
+    return torch.stack(torch.gradient(u, dim=list(range(2, u.ndim))), -1).movedim(1, -2)
+
+
+def _determinant(slopes: Tensor, identity: Tensor) -> Tensor:
+    return torch.linalg.det(identity + slopes)[:, None]
+
+
+def _diagonal_only(u: Tensor) -> Tensor:
+    return (1 + _slopes(u).diagonal(dim1=-2, dim2=-1)).prod(-1)[:, None]
+
+
+def _divergence(u: Tensor) -> Tensor:
+    return 1 + _slopes(u).diagonal(dim1=-2, dim2=-1).sum(-1)[:, None]
+
+
+def _rolled(u: Tensor) -> Tensor:
+    """Differences that read the opposite side at the border."""
+    axes = range(2, u.ndim)
+    slopes = torch.stack([(u.roll(-1, axis) - u.roll(1, axis)) / 2 for axis in axes], -1).movedim(1, -2)
+    return _determinant(slopes, torch.eye(u.shape[1]))
+
+
+jacobian = Task(
+    right=fields.jacobian_determinant,
+    inputs=lambda: _smooth_fields(1),
+    mistakes={
+        "That is the determinant of the slopes of u. The map is x + u(x): the identity belongs to the matrix.": (
+            lambda u: _determinant(_slopes(u), torch.zeros(u.shape[1], u.shape[1]))
+        ),
+        "One is added to the determinant. It belongs to each slope on the diagonal, before the determinant is taken.": (
+            lambda u: 1 + _determinant(_slopes(u), torch.zeros(u.shape[1], u.shape[1]))
+        ),
+        "One is added to every entry of the matrix. The identity has ones on its diagonal only.": (
+            lambda u: _determinant(_slopes(u), torch.ones(u.shape[1], u.shape[1]))
+        ),
+        "That multiplies the diagonal alone. A rotation has slopes beside it; they take part.": _diagonal_only,
+        "That is one plus the divergence, which is right for small slopes only.": _divergence,
+        "That is the determinant of x - u(x). Fields pull: the map is x + u(x).": (
+            lambda u: _determinant(-_slopes(u), torch.eye(u.shape[1]))
+        ),
+        "The slopes are twice too steep: u(x + 1) - u(x - 1) spans two voxels.": (
+            lambda u: _determinant(2 * _slopes(u), torch.eye(u.shape[1]))
+        ),
+        "Right inside, but at the border `roll` reads the opposite side. Use one-sided differences there.": _rolled,
+    },
+    praise="The identity plus the slopes, then the determinant: the room of a voxel's tissue in the moving image.",
+    hint="Build the matrix of slopes, d u_i / d x_j in row i and column j, add the identity, take the determinant.",
+)
 
 
 compose = Task(
     right=fields.compose,
-    inputs=_two_fields,
+    inputs=lambda: _smooth_fields(2),
     mistakes={
         "That adds the two: right only where u is the same everywhere. After v one reads u *there*.": (
             lambda u, v: u + v
@@ -88,9 +131,9 @@ compose = Task(
 )
 
 EXERCISES = {
+    "fields-jacobian": jacobian,
+    "fields-fold": fold,
     "fields-compose": compose,
     "fields-pull": pull,
-    "fields-determinant": determinant,
-    "fields-fold": fold,
     "fields-inverse": inverse,
 }

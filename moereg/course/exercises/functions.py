@@ -126,7 +126,7 @@ def _gradients(results: list[Tensor], arguments: list) -> list[Tensor] | None:
     if not joined or not leaves:
         return None
     draw = torch.Generator().manual_seed(1)
-    total = torch.stack([(one * torch.rand(one.shape, generator=draw, dtype=one.dtype)).sum() for one in joined]).sum()
+    total = torch.stack([(one * torch.rand(one.shape, generator=draw)).sum() for one in joined]).sum()
     return list(torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True))
 
 
