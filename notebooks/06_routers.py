@@ -28,7 +28,7 @@
 # * send every voxel to its own experts and nowhere else,
 # * read load, importance and entropy, and follow decisions of a trained network.
 #
-# The code is `moereg/nn/routing.py`; the last part of dispatch is `moereg/nn/dispatch.py`.
+# The code is `moereg/nn/routing.py`, and for dispatch `moereg/nn/dispatch.py`.
 
 # %%
 import json
@@ -157,7 +157,8 @@ assert leaf.grad.abs().max() < 1e-6
 
 # %% [markdown]
 # The gate is one whatever the logits are; a router that is trained like this stays as it was drawn. **Third try: divide
-# by the same number, but as a constant** (rule `stopped`, the choice of the MoA paper):
+# by the same number, but as a constant** (rule `stopped`, the choice of the MoA
+# paper; stopgrad lets the value pass and no gradient):
 #
 # $$g_i = \frac{p_i}{\mathrm{stopgrad}\left(\sum_{j \in G} p_j\right)}$$
 #
@@ -315,12 +316,12 @@ assert (idle(stopped[0]) >= 2).sum() > seeds / 2, "one or two are left"
 assert late(stopped[1]).mean() > late(raw[1]).mean()
 
 # %% mystnb={"image": {"alt": "Left three panels: load of four experts over training in one seed. With k = 1 and raw gates two experts fall to zero and stay there; with k = 1 and stopped gates the load looks shared at first and ends with one expert; with k = 2 experts that fell come back. Right: the final error of each of eight seeds for each variant, hollow where an expert is idle; k = 2 is lowest."}}
-figure, axes = plt.subplots(1, 4, figsize=(11, 3), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(11, 3.3), layout="constrained")
 shown = {"k = 1, raw": 1, "k = 1, stopped": 0, "k = 2, stopped": 1}
 for ax, (name, seed) in zip(axes, shown.items(), strict=False):
     loads = runs[name][0][:, seed]
-    for load, colour in zip(loads.T, expert_colours(experts), strict=True):
-        ax.plot(load, color=colour)
+    for expert, load in zip(experts, loads.T, strict=True):
+        ax.plot(load, color=expert_colours([expert])[0], label=expert)
     ax.set(ylim=(0, 1), xlabel="step", ylabel="load")
     ax.set_title(f"{name}, seed {seed}", fontsize=9, loc="left")
 for place, (loads, errors) in enumerate(runs.values()):
@@ -330,6 +331,8 @@ for place, (loads, errors) in enumerate(runs.values()):
 axes[3].set_yticks(range(len(runs)), list(runs))
 axes[3].set(xscale="log", xlabel="error", ylim=(3.5, -0.5))
 axes[3].set_title("hollow: somebody is idle", fontsize=9, loc="left")
+names = axes[0].get_legend_handles_labels()
+figure.legend(*names, loc="outside lower left", ncols=4, fontsize=8, frameon=False)
 plt.show()
 
 # %% [markdown]
@@ -349,7 +352,8 @@ plt.show()
 #
 # ## The cure, and its derivation
 #
-# If one expert per voxel is all we can pay for, the others need another advocate. The *balance loss* is
+# If one expert per voxel is all we can pay for, the others need another advocate. The *balance loss* (of the Switch
+# Transformer) is
 #
 # $$L = N \sum_i f_i P_i$$
 #
