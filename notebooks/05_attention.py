@@ -11,8 +11,8 @@
 #     name: python3
 #   moereg:
 #     budget:
-#       smoke_seconds: 25
-#       full_seconds: 25
+#       smoke_seconds: 30
+#       full_seconds: 30
 #       peak_memory_mb: 2000
 # ---
 
@@ -238,6 +238,8 @@ assert min(own for own, _ in found[patches]) > 0.2
 assert max(own for own, _ in found[brightness]) < 0.01
 for c, (_, small), (_, large) in zip(chance, *found.values(), strict=True):
     assert small < 2 * c < 2.5 * c < large
+warmer = (weights_of(brightness(pair.fixed), t).amax() for t in (0.03, 0.1, 0.3))
+assert sorted(peaks := [peak.item() for peak in warmer], reverse=True) == peaks
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>

@@ -12,7 +12,7 @@
 #   moereg:
 #     budget:
 #       smoke_seconds: 45
-#       full_seconds: 90
+#       full_seconds: 45
 #       peak_memory_mb: 2000
 # ---
 

@@ -11,8 +11,8 @@
 #     name: python3
 #   moereg:
 #     budget:
-#       smoke_seconds: 40
-#       full_seconds: 60
+#       smoke_seconds: 30
+#       full_seconds: 30
 #       peak_memory_mb: 2000
 # ---
 
@@ -285,8 +285,8 @@ for name in ("encoder.1.moa", "encoder.2.moa"):
     assert max(least) < 0.02 < 0.05 < trained
 
 # %% [markdown]
-# It is tempting to read anatomy in such a map. Look at its margin first: one head along the top, one on the left, one on
-# the right, one below. **In how many tokens do two different subjects pick the same head, at the margin and inside?** By
+# It is tempting to read anatomy in such a map. Look at its margin first: one head along the top, one along the
+# bottom, two down the sides. **In how many tokens do two different subjects pick the same head, at the margin and inside?** By
 # chance it would be the sum of the squared loads.
 
 # %% tags=["hide-output"]
