@@ -11,59 +11,202 @@
 #     name: python3
 #   moereg:
 #     budget:
-#       smoke_seconds: 45
-#       full_seconds: 120
+#       smoke_seconds: 30
+#       full_seconds: 30
 #       peak_memory_mb: 2000
 # ---
 
 # %% [markdown]
 # # MoA: every token picks its heads
 #
-# You will be able to
+# Chapter 05 wrote multi-head attention as a sum of heads, chapter 06 built a router. Put together they are a *mixture of
+# attention heads* (MoA). You will be able to
 #
-# * turn multi-head attention into a mixture of heads, and back, with equal value and gradient,
-# * compute it twice: clearly (all heads, then gates) and sparsely (chosen heads only),
-# * let keys and values come from the other image,
-# * look at which tokens of a trained encoder pick which heads, and ask whether it matters.
+# * turn multi-head attention into a mixture, step by step, and back, with equal value and gradient,
+# * count what choosing saves, and what it does not,
+# * follow tokens of a trained encoder to the heads they picked,
+# * ask whether the choice matters, and tell *relied on* from *needed*.
 #
 # The code is `moereg/nn/moa.py`; the idea is from Zhang et al. 2022 (MoA) and used by SHMoAReg for image tokens.
 
 # %%
-import time
+import contextlib
+import math
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
 from ipywidgets import interact
+from torch.utils.flop_counter import FlopCounterMode
 
-from moereg import classical, metrics, models
-from moereg.course.budget import Budget
+from moereg import experiments, metrics, models
 from moereg.course.exercises import check
+from moereg.course.recorded import recorded
 from moereg.data import phantoms
-from moereg.nn.attention import MultiHeadAttention, Windows
+from moereg.nn.attention import MultiHeadAttention, Windows, attend
 from moereg.nn.moa import MixtureOfAttentionHeads
-from moereg.training import TrainingConfig, fit
-from moereg.viz.explorer import Explorer
+from moereg.nn.observe import find_routers, intervene, observe, reroute
+from moereg.nn.routing import choose
+from moereg.viz.explorer import RouterSteps
 from moereg.viz.figures import expert_legend, show_experts, show_image, show_load
+from moereg.viz.palette import expert_colours
 
-budget = Budget.from_env()
+plt.rcParams["figure.dpi"] = 110
 torch.manual_seed(0)
-features = torch.randn(2, 12, 10, 10, dtype=torch.float64, requires_grad=True)
 
 # %% [markdown]
 # ## The idea
 #
-# Multi-head attention adds up its heads. MoA adds up *some* of them, chosen by a router for each token, and weighted:
+# Multi-head attention adds up its heads. MoA adds up *some* of them, chosen by a router for each token $t$ (the set
+# $G(q_t)$), weighted with its gates $w_{i,t}$:
 #
 # $$y_t = \sum_{i \in G(q_t)} w_{i,t}\, E_i(q_t; K, V), \qquad E_i = \mathrm{softmax}\Big(\frac{q_t W_i^q (K W^k)^\top}{\sqrt d}\Big) V W^v W_i^o$$
 #
-# $W^k$ and $W^v$ carry no index: keys and values are computed once for all heads. **What then is a head?**
+# $K$ and $V$ are the tokens of the window; $W^k$ and $W^v$ carry no index.
+
+# %% mystnb={"image": {"alt": "Diagram: a token of C features goes to the router, which picks k of N heads with gates. The token goes through the chosen heads' query matrices, C by d each. All T tokens of the window go through one key and one value matrix to keys and values, T by d, used by every head. The heads' results go through their output matrices, d by C, are weighted with the gates and added to C features."}}
+figure, ax = plt.subplots(figsize=(10, 3.2))
+frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"}
+style = {"ha": "center", "va": "center", "fontsize": 9}
+boxes = {
+    "token q\n(C)": (0, 2),
+    "window\n(T, C)": (0, 0.3),
+    "router\n(N) logits": (2.6, 3),
+    "k queries\n(k, d)": (2.6, 1.8),
+    "keys, values\n(T, d) twice": (2.6, 0.3),
+    "k gates": (7.8, 3),
+    "attention\n(k, d)": (5.8, 1.3),
+    "k answers\n(k, C)": (8.4, 1.3),
+    "output y\n(C)": (11.2, 2),
+}
+for text, (x, y) in boxes.items():
+    ax.text(x, y, text, bbox=frame, **style)
+arrows = [(0, 2, 2.6, 3, "W"), (0, 2, 2.6, 1.8, "chosen $W_i^q$")]
+arrows += [(0, 0.3, 2.6, 0.3, "$W^k, W^v$"), (2.6, 3, 7.8, 3, "top-k, softmax")]
+arrows += [(2.6, 1.8, 5.8, 1.3, ""), (2.6, 0.3, 5.8, 1.3, "")]
+arrows += [(5.8, 1.3, 8.4, 1.3, "chosen $W_i^o$"), (8.4, 1.3, 11.2, 2, "")]
+arrows += [(7.8, 3, 11.2, 2, "")]
+for x0, y0, x1, y1, text in arrows:
+    tip = {"arrowstyle": "->", "shrinkA": 36, "shrinkB": 36}
+    ax.annotate("", (x1, y1), (x0, y0), arrowprops=tip)
+    ax.text((x0 + x1) / 2, (y0 + y1) / 2 + 0.22, text, **style)
+ax.text(5, 0.3, "shared by all heads", **style)
+ax.text(10.4, 2.8, "weighted sum", **style)
+ax.set(xlim=(-0.9, 12), ylim=(-0.3, 3.5))
+ax.set_axis_off()
+plt.show()
+
+# %% [markdown]
+# By hand: one token, three heads that would answer 8, 16 and 100 (one number each), probabilities 5/10, 3/10, 2/10, k = 2.
+# Heads 0 and 1 are chosen; their gates are 5/8 and 3/8; $y = 5/8 \cdot 8 + 3/8 \cdot 16 = 5 + 6 = 11$. Head 2 is not asked,
+# and 100 never computed.
 
 # %%
-layer = MixtureOfAttentionHeads(12, heads=8, k=2, head_dim=4, window=5).double()
+logits = torch.tensor([5.0, 3, 2]).log().reshape(1, 1, 3, 1)
+gates, chosen = choose(logits, 2, "renormalised")
+answers = torch.tensor([8.0, 16, 100])
+assert chosen.flatten().tolist() == [0, 1]
+torch.testing.assert_close(gates.flatten(), torch.tensor([5 / 8, 3 / 8, 0]))
+torch.testing.assert_close(gates.flatten() @ answers, torch.tensor(11.0))
+
+# %% [markdown]
+# ## From a sum to a mixture
+#
+# One window of 36 tokens, and the library's layer with its parameters. **What does a head own, and what do all heads
+# share? Say it before you look at the shapes.**
+
+# %% tags=["hide-output"]
+layer = MixtureOfAttentionHeads(32, heads=8, k=2, head_dim=16, window=6).double()
 for name, parameter in layer.named_parameters():
     print(f"{name:14} {tuple(parameter.shape)}")
 
 # %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# `query` and `output` have a first axis of 8: a matrix for each head. `key` and `value` have none: they are computed once
+# for all heads. The router has a row for each head.
+#
+# </details>
+#
+# **First version**: the sum of chapter 05, all heads for all tokens. **Second**: a gate before each term. It is a
+# mixture, but nothing is saved: most terms are computed, then multiplied by zero. **Third**: only the rows that chose the
+# head ask. Keys and values stay those of *all* tokens.
+
+
+# %%
+def all_heads(layer, tokens):
+    keys, values = tokens @ layer.key, tokens @ layer.value
+    parts = [attend(tokens @ q, keys, values)[0] for q in layer.query]
+    return sum(part @ o for part, o in zip(parts, layer.output, strict=True))
+
+
+def gated(layer, tokens, gates):
+    """gates (T, N), zero where a head was not chosen."""
+    keys, values = tokens @ layer.key, tokens @ layer.value
+    parts = [attend(tokens @ q, keys, values)[0] for q in layer.query]
+    triples = zip(gates.T, parts, layer.output, strict=True)
+    return sum(gate[:, None] * (part @ o) for gate, part, o in triples)
+
+
+def chosen_rows(layer, tokens, gates):
+    keys, values = tokens @ layer.key, tokens @ layer.value
+    total = torch.zeros_like(tokens)
+    for i, (q, o) in enumerate(zip(layer.query, layer.output, strict=True)):
+        rows = gates[:, i].nonzero()[:, 0]
+        part = attend(tokens[rows] @ q, keys, values)[0] @ o
+        total = total.index_add(0, rows, gates[rows, i, None] * part)
+    return total
+
+
+# %%
+features = torch.randn(1, 32, 6, 6, dtype=torch.float64, requires_grad=True)
+mixed, routing = layer(features)
+tokens = features.flatten(2)[0].T  # (36, 32)
+gates = routing.gates[0, 0].flatten(1).T  # (36, 8)
+results = [f(layer, tokens, gates).T.reshape(mixed.shape) for f in (gated, chosen_rows)]
+for result in results:
+    torch.testing.assert_close(result, mixed)
+slopes = []
+for result in (mixed, *results):
+    loss = result.square().sum()
+    slopes += torch.autograd.grad(loss, features, retain_graph=True)
+torch.testing.assert_close(slopes[1], slopes[0])
+torch.testing.assert_close(slopes[2], slopes[0])
+print("three ways, one value and one gradient")
+
+# %% [markdown]
+# **Predict: with k = 2 of 8 heads, which share of the products is left?** torch counts multiplications for us.
+
+# %% tags=["hide-output"]
+counts = {}
+for window in (6, 8, 16):  # T = window squared
+    draw = torch.Generator().manual_seed(window)
+    tokens = torch.randn(window**2, 32, dtype=torch.float64, generator=draw)
+    scores, picked = (tokens @ layer.router.weight.T).topk(2, dim=1)
+    gates = torch.zeros(len(tokens), 8, dtype=torch.float64)
+    gates = gates.scatter(1, picked, scores.softmax(1))
+    for name, function in (("all", gated), ("chosen", chosen_rows)):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            tokens @ layer.router.weight.T
+            function(layer, tokens, gates)
+        counts[window, name] = counter.get_total_flops()
+    share = counts[window, "chosen"] / counts[window, "all"]
+    print(f"windows of {window:2}²: {share:.3f} of the products of all heads")
+    t, c, d, n, k = window**2, 32, 16, 8, 2
+    once, per_head = t * c * (2 * d + n), 2 * t * c * d + 2 * t * t * d
+    assert math.isclose(share, (once + k * per_head) / (once + n * per_head))
+    assert k / n < share < 0.35
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# More than k/N = 1/4. What a head does by itself shrinks to a quarter: a query and an output product ($2 T C d$) and two
+# products with keys and values ($2 T^2 d$). Keys, values ($2 T C d$) and the router ($T C N$) are computed once whatever k
+# is. Their part fades as windows grow. Time is another matter: sorting and gathering rows costs too, and small products
+# use a processor badly. The library measures itself in `tests/bench`.
+#
+# </details>
+#
 # ## Back to where we came from
 #
 # All heads on with equal gates must be multi-head attention with shared keys, divided by N. Not roughly: to the last
@@ -79,138 +222,408 @@ with torch.no_grad():
     classic.value.copy_(everyone.value[None])
     classic.output.copy_(everyone.output / 8)
 
-windows = Windows.of(features, 5)
-expected = windows.join(classic(windows.split(features)))
-mixed, _ = everyone(features)
-gradients = [torch.autograd.grad(y.square().sum(), features)[0] for y in (mixed, expected)]
-print(
-    "largest difference: value",
-    (mixed - expected).abs().max().item(),
-    " gradient",
-    (gradients[0] - gradients[1]).abs().max().item(),
-)
+maps = torch.randn(2, 12, 10, 10, dtype=torch.float64, requires_grad=True)
+windows = Windows.of(maps, 5)
+expected = windows.join(classic(windows.split(maps)))
+mixed, _ = everyone(maps)
+slopes = [torch.autograd.grad(y.square().sum(), maps)[0] for y in (mixed, expected)]
 torch.testing.assert_close(mixed, expected, rtol=1e-6, atol=1e-9)
-torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-9)
-
-# %% [markdown]
-# ## Two computations
-#
-# *Dense*: every head for every token, times its gate, zeros included. *Sparse*: sort the (token, head) pairs by head,
-# one matrix product per head, all chosen queries of a window against its keys at once. **Predict: which share of the
-# dense time will the sparse one need, for k = 2 of 8?**
-
-# %%
-large = MixtureOfAttentionHeads(96, heads=8, k=2, head_dim=32, window=8)
-volume = torch.randn(1, 96, *budget.pick(smoke=(16, 16, 16), full=(24, 24, 24)), requires_grad=True)
-seconds, values = {}, {}
-for compute in ("dense", "sparse"):
-    large.compute = compute
-    for _ in range(3):
-        began = time.perf_counter()
-        mixed, _ = large(volume)
-        (gradient,) = torch.autograd.grad(mixed.square().sum(), volume)
-        seconds[compute] = min(seconds.get(compute, 1e9), time.perf_counter() - began)
-    values[compute] = mixed.detach(), gradient
-for dense, sparse in zip(*values.values(), strict=True):
-    torch.testing.assert_close(dense, sparse, rtol=1e-3, atol=1e-3)
-print(f"sparse takes {seconds['sparse'] / seconds['dense']:.2f} of the dense time here, forward and backward")
-
-# %% [markdown]
-# ## Nothing but names
-#
-# Rename the heads, and the router's rows along with them: nothing may change. (A layer that fails this test has a bug.)
-
-# %%
-before, _ = layer(features)
-order = torch.randperm(8)
-with torch.no_grad():
-    for parameter in (layer.router.weight, layer.query, layer.output):
-        parameter.copy_(parameter[order].clone())
-torch.testing.assert_close(layer(features)[0], before)
+torch.testing.assert_close(*slopes, rtol=1e-6, atol=1e-9)
 
 # %% [markdown]
 # ## In a trained encoder
 #
-# SHMoAReg has MoA layers at its coarser levels. We train a small one, with keys and values from the image itself, and
-# another with keys and values from the *other* image (the cross form; it is ours, the paper's choice was not open to
-# us).
+# `abdomen-flat` comes with the library: SHMoAReg, with MoA at its two coarser levels, 8 heads and k = 2, trained on
+# thousands of phantom pairs. Which head does each token of the fixed image give the largest gate? Beside the trained
+# network one that was only drawn.
+
 
 # %%
-shape = budget.pick(smoke=(64, 64), full=(128, 128))
-train = [phantoms.make("abdomen", shape, seed) for seed in range(budget.pick(smoke=16, full=200))]
-test = [phantoms.make("abdomen", shape, seed) for seed in range(9000, 9006)]
-config = TrainingConfig(steps=budget.pick(smoke=100, full=3000), pairs_per_step=2, device=budget.device.type)
-trained = {}
-for context in ("self", "cross"):
-    torch.manual_seed(0)
-    trained[context] = models.build("shmoareg", dims=2, context=context)
-    fit(trained[context], train, config, progress=False)
-    trained[context].cpu()
-
-# %%
-methods = {"before": classical.identity} | trained
-for name, row in metrics.evaluate(methods, test, surfaces=False).items():
-    print(f"{name:8} Dice {row['dice']:.3f}   endpoint error {row['epe']:.2f} voxels")
-
-# %% [markdown]
-# One run each says little about which form is better; chapter 09 repeats runs with several seeds. What can be looked at
-# here is who picks whom.
+network = models.load_model("abdomen-flat")
+test = [phantoms.make("abdomen", (64, 64), seed) for seed in range(9000, 9012)]
+pair = test[0]  # none of them among the training pairs
 
 
-# %% mystnb={"image": {"alt": "Fixed image and, for a layer of the encoder, the map of the head with the largest gate at each token, with the load of each head as bars."}}
-def show_heads(context="self", level=1):
-    pair, model = test[0], trained[context]
+def routings(network, pair=pair):
     with torch.no_grad():
-        routing = model(pair.moving[None], pair.fixed[None]).routing[f"encoder.{level}.moa"]
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.4))
+        return network(pair.moving[None], pair.fixed[None]).routing
+
+
+def drawn(seed):
+    torch.manual_seed(seed)
+    return models.build("shmoareg", dims=2).eval()
+
+
+before, after = [routings(drawn(seed)) for seed in range(3)], routings(network)
+
+
+# %% mystnb={"image": {"alt": "Fixed image, the map of the head with the largest gate at each token as drawn and trained, and the trained load of the eight heads as one stacked bar: near even when trained; in the trained map single heads run along the margins."}}
+def show_heads(level=1):
+    name = f"encoder.{level}.moa"
+    figure, axes = plt.subplots(1, 4, figsize=(11, 3.3))
     show_image(axes[0], pair.fixed[0], title="fixed")
-    show_experts(axes[1], routing, item=1, title="first head, fixed image")  # item 0 is the moving image
-    show_load(axes[2], routing, title="load")
-    expert_legend(figure, routing.experts)
+    show_experts(axes[1], before[0][name], item=1, title="as drawn")  # item 0: moving
+    show_experts(axes[2], after[name], item=1, title="trained")
+    show_load(axes[3], after[name], title="load, trained")
+    axes[3].set_yticks([])
+    figure.subplots_adjust(bottom=0.2)
+    expert_legend(figure, after[name].experts)
     plt.show()
 
 
-_ = interact(show_heads, context=["self", "cross"], level=[1, 2])
+_ = interact(show_heads, level=[1, 2])
 
 # %% [markdown]
-# ### Where does a head look?
-#
-# `attention_from` gives, for one token, the weights of every head over its window. Ask the explorer for any token: choose
-# an encoder layer, move over the image.
+# Level 2 (in the list, where there is a kernel) has half as many tokens along each axis and shows the same: training shares
+# out the heads. As drawn, with three seeds, some head is all but idle.
 
 # %%
-Explorer(trained["cross"], test[0], layer="encoder.1.moa", title="Heads of the cross form")
+for name in ("encoder.1.moa", "encoder.2.moa"):
+    *least, trained = (r[name].load().min().item() for r in (*before, after))
+    shown = [round(load, 3) for load in least]
+    print(f"{name}: smallest load as drawn {shown}, trained {trained:.3f}")
+    assert max(least) < 0.02 < 0.05 < trained
 
 # %% [markdown]
+# It is tempting to read anatomy in such a map. Look at its margin first: one head along the top, one along the
+# bottom, two down the sides. **In how many tokens do two different subjects pick the same head, at the margin and inside?** By
+# chance it would be the sum of the squared loads.
+
+# %% tags=["hide-output"]
+name = "encoder.1.moa"
+maps = torch.stack([routings(network, p)[name].first()[1, 0] for p in test])
+inside = torch.zeros(16, 16, dtype=torch.bool)
+inside[2:-2, 2:-2] = True
+agreement = {}
+for where, tokens in (("margin", ~inside), ("inside", inside)):
+    heads = maps[:, tokens]  # (subjects, tokens)
+    chance = sum((heads == i).float().mean().item() ** 2 for i in range(8))
+    same = (heads[:, None] == heads[None]).float().mean(2)
+    agreement[where] = same[~torch.eye(len(test), dtype=torch.bool)].mean().item()
+    print(f"{where}: {agreement[where]:.2f}, by chance {chance:.2f}")
+    assert agreement[where] > 2 * chance
+assert agreement["margin"] > 0.9 > agreement["inside"]
+assert (maps[:, 0] == maps[0, 0, 0]).float().mean() > 0.9, "one head for the top row"
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# At the margin nearly all subjects agree, whatever anatomy they have: heads follow the *place*. (Attention knows no
+# places, see chapter 05; the padded border of the convolutions before it does.) Inside, subjects agree far more than by
+# chance too, but their organs lie at like places, so this does not tell organ from place. Chapter 09 has the control
+# that does: another subject's organs at the same places.
+#
+# </details>
+
+# %% [markdown]
+# ### Three tokens, step by step
+#
+# The picture shows where the two chosen heads look from three tokens; the views below it walk through each decision.
+
+# %% mystnb={"image": {"alt": "Three rows: the fixed image with a marked token, its eight gates as bars, and where its two chosen heads look. Row 1, kidney's lower edge: one gate of one, the head looks at one far token. Row 2, between liver and vessels: two gates of similar size, both heads spread widely. Row 3, the spine below: one head on one neighbouring token."}}
+with torch.no_grad(), observe(network) as seen:
+    network(pair.moving[None], pair.fixed[None])
+level = seen["encoder.1.moa"]
+edge, torn, low = (40, 24), (20, 24), (60, 32)
+
+
+def decision(voxel):
+    """Gates of all heads, and where each looks, for a token of the fixed image."""
+    place = (voxel[0] // 4, voxel[1] // 4)
+    gates = level.routing.gates[1, 0][(slice(None), *place)]
+    return gates, level.layer.attention_from(level.features[1:2], place)
+
+
+figure, axes = plt.subplots(3, 4, figsize=(9.5, 6.6), layout="constrained")
+for row, voxel in zip(axes, (edge, torn, low), strict=True):
+    gates, looks = decision(voxel)
+    show_image(row[0], pair.fixed[0], title=f"token at {voxel}")
+    row[0].plot(voxel[1], voxel[0], "o", color="#e8a53a", markersize=4)
+    row[1].bar(range(8), gates, color=expert_colours(level.routing.experts))
+    row[1].set(ylim=(0, 1), xlabel="head", ylabel="gate", xticks=range(8))
+    for ax, head in zip(row[2:], gates.topk(2).indices.tolist(), strict=True):
+        picture = ax.imshow(looks[head], cmap="magma", vmin=0, vmax=0.3)
+        ax.plot(voxel[1] // 4, voxel[0] // 4, "+", color="#52d6ea")
+        ax.set_title(f"head {head}, gate {gates[head]:.2f}", fontsize=9, loc="left")
+        ax.set_axis_off()
+figure.colorbar(picture, ax=axes, label="weight, 0.3 and above white", shrink=0.5)
+plt.show()
+
+# %% [markdown]
+# **Station 1: the right kidney's lower edge, (40, 24).** One head has all of the gate. Step on to *Attention*: it gives most
+# of its weight to a single token. The second head was computed for nothing.
+
+# %%
+gates, looks = decision(edge)
+assert gates.max() > 0.99
+assert looks[gates.argmax()].max() > 0.75
+RouterSteps(network, pair, layer="encoder.1.moa", voxel=edge)
+
+# %% [markdown]
+# **Station 2: between liver and vessels, (20, 24).** The router is torn between two heads. Go to *Attention*: neither gives
+# much to any one token. What they fetch is nearly a mean over the window, and the mean of two means is not far from
+# either.
+
+# %%
+gates, looks = decision(torn)
+first, second = gates.topk(2).indices
+assert 0.3 < gates[second] <= gates[first] < 0.7
+assert max(looks[first].max(), looks[second].max()) < 0.15
+RouterSteps(network, pair, layer="encoder.1.moa", voxel=torn)
+
+# %% [markdown]
+# **Station 3: low in the spine, (60, 32), at the image's border.** The window is cut off there and has fewer tokens. Look at
+# *Top 2* and *Softmax*: here a second head has a say, and each of the two looks at a token or two.
+
+# %%
+gates, looks = decision(low)
+first, second = gates.topk(2).indices
+assert gates[second] > 0.1
+assert min(looks[first].max(), looks[second].max()) > 0.5
+assert (looks[first] > 0).sum() < 36
+RouterSteps(network, pair, layer="encoder.1.moa", voxel=low)
+
+# %% [markdown]
+# The views need no kernel. With one, `steps = RouterSteps(...)` and `steps.voxel = (row, column)` walk through any other
+# token, `steps.image = "moving"` through those of the moving image.
+#
+# ## Does the choice matter?
+#
+# Pictures cannot tell. So take the choice away and register again. In both MoA layers at once:
+#
+# * *no attention*: all gates zero (the layer's residual path stays),
+# * *all heads*: no choice, every head with the gate 1/8,
+# * *places shuffled*: the router's own decisions, dealt out to other tokens; and *random*: two random heads with random
+#   gates; each with three seeds,
+# * *k = 1*: the second head is dropped,
+# * each of the 16 heads missing alone (tokens choose among the others).
+#
+# **Predict the order: which costs most, which least?**
+
+
+# %%
+def none(routing):
+    return replace(routing, gates=torch.zeros_like(routing.gates))
+
+
+def all_alike(routing):
+    gates, chosen = choose(routing.logits, len(routing.experts), "uniform")
+    return replace(routing, gates=gates, indices=chosen)
+
+
+def at_random(seed):
+    draw = torch.Generator().manual_seed(seed)
+
+    def change(routing):
+        noise = torch.randn(routing.logits.shape, generator=draw) * routing.logits.std()
+        gates, chosen = choose(noise, 2, "stopped")
+        return replace(routing, gates=gates, indices=chosen)
+
+    return change
+
+
+def shuffled(seed):
+    def change(routing):
+        draw = torch.Generator().manual_seed(seed)
+        order = torch.randperm(routing.gates[0, 0, 0].numel(), generator=draw)
+        both = [routing.gates, routing.indices]
+        gates, chosen = (t.flatten(3)[..., order].reshape(t.shape) for t in both)
+        return replace(routing, gates=gates, indices=chosen)
+
+    return change
+
+
+# %% tags=["hide-output"]
+routers = {n: r for n, r in find_routers(network).items() if n.startswith("encoder")}
+
+
+def errors(changes=None):
+    """Endpoint error of every test pair while the routers' decisions are changed."""
+    with intervene(changes) if changes else contextlib.nullcontext():
+        row = metrics.evaluate({"one": network}, test, surfaces=False)["one"]
+    return [one["epe"] for one in row["pairs"]]
+
+
+def without(head):
+    return lambda routing: reroute(routing, "stopped", without=(head,))
+
+
+complete = errors()
+both = {"no attention": [none], "all heads": [all_alike]}
+both["places shuffled"] = [shuffled(seed) for seed in range(3)]
+both["random"] = [at_random(seed) for seed in range(3)]
+both["k = 1"] = [lambda routing: reroute(routing, "stopped", k=1)]
+draws, cost = {}, {}
+print(f"complete: endpoint error {sum(complete) / len(complete):.3f} voxels")
+for name, changes in both.items():
+    runs = [errors(dict.fromkeys(routers.values(), change)) for change in changes]
+    draws[name] = torch.tensor(runs)  # (seeds, pairs)
+    cost[name] = metrics.paired_effect(draws[name].mean(0), complete)
+    seeds = [round(value, 2) for value in draws[name].mean(1).tolist()]
+    print(f"{name:16} {cost[name].text()}  {cost[name].judged('epe')}, by seed {seeds}")
+
+# %% tags=["hide-output"]
+single = {}
+for name, router in routers.items():
+    for head, expert in enumerate(router.experts):
+        change = {router: without(head)}
+        single[name, expert] = metrics.paired_effect(errors(change), complete)
+judged = [effect.judged("epe") for effect in single.values()]
+words = {word: judged.count(word) for word in ("worse", "better", "not told apart")}
+dearest = max(single, key=lambda key: single[key].mean)
+print("single heads:", words, " the dearest", dearest, single[dearest].text())
+
+means = {name: effect.mean for name, effect in cost.items()}
+order = ["k = 1", "all heads", "no attention", "random"]
+assert [means[n] for n in order] == sorted(means[n] for n in order)
+mean = {name: runs.mean(0) for name, runs in draws.items()}  # one value per pair
+for worse, than in (
+    ("random", "no attention"),
+    ("no attention", "all heads"),
+    ("places shuffled", "all heads"),
+):
+    assert metrics.paired_effect(mean[worse], mean[than]).low > 0, (worse, than)
+    assert draws[worse].mean(1).min() > draws[than].mean(1).max(), "every seed"
+assert cost["k = 1"].judged("epe") == "not told apart"
+assert single[dearest].mean < means["no attention"] / 3
+assert words["not told apart"] > len(single) / 2
+
+# %% mystnb={"image": {"alt": "Horizontal bars with intervals: change of the endpoint error. Random heads cost by far most, more than no attention and shuffled places; all heads alike cost little, one head instead of two nothing that can be told."}}
+_, ax = plt.subplots(figsize=(6.5, 2.6), layout="constrained")
+for place, effect in enumerate(cost.values()):
+    reach = [[effect.mean - effect.low], [effect.high - effect.mean]]
+    ax.errorbar(effect.mean, place, xerr=reach, fmt="o", color="black", capsize=3)
+ax.axvline(0, color="grey", linewidth=0.8)
+ax.set_yticks(range(len(cost)), list(cost))
+ax.invert_yaxis()
+ax.set_xlabel("change of the endpoint error, voxels (more is worse)")
+plt.show()
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# The network *relies* on its attention: without it, errors grow. It relies on not getting the *wrong* heads: two random
+# ones cost more than no attention at all, and so do the right decisions at the wrong places cost more than no decision.
+# But the *choice* itself is worth little: the mean of all eight heads does nearly as well as two chosen ones, one does as
+# well as two, and hardly any head is missed alone, because another takes its place.
+#
+# Sixteen heads, each with a 95 % interval: by chance alone one would look worse or better now and then. Do not build a
+# story on the dearest of them.
+#
+# </details>
+#
+# ## Is it needed?
+#
+# Knock-outs tell what *this* network relies on. Whether choosing is *needed* another training must tell: networks that
+# never had a choice, or no attention, on the same pairs in the same order. `make experiments` trained them, three seeds
+# each (the first form below is the default: two heads of eight). Two forms take keys and values from the *other* image (*cross* attention; ours, the paper's choice was not open to
+# us). **Predict: which form is best?**
+
+# %% tags=["hide-output"]
+record = recorded("heads")
+rows = record.finding.rows
+(protocol,) = record.protocols
+steps, seeds = protocol["training"]["steps"], len(protocol["seeds"])
+print(f"{steps} steps, {seeds} seeds, images of {record.shape}")
+variants = list(dict.fromkeys(row["variant"] for row in rows))
+reference = {"variant": variants[0]}
+effects = {}
+for name in variants:
+    epe = [row["epe"] for row in rows if row["variant"] == name]
+    print(f"{name:24} endpoint error {[round(e, 3) for e in epe]}")
+    if name != variants[0]:
+        effect = experiments.effect_between(rows, {"variant": name}, reference, "epe")
+        effects[name] = effect
+        print(f"{'':24} {effect.text()}, {effect.judged('epe')}")
+assert {effect.judged("epe") for effect in effects.values()} == {"not told apart"}
+assert effects["no attention"].high < cost["no attention"].low, "relied on, not needed"
+
+# %% mystnb={"image": {"alt": "Endpoint errors of five forms of the encoder's attention, one dot per seed, on a common axis; the seeds of all forms overlap."}}
+_, ax = plt.subplots(figsize=(6.5, 2.6), layout="constrained")
+for place, name in enumerate(variants):
+    values = [row["epe"] for row in rows if row["variant"] == name]
+    ax.plot(values, [place] * len(values), "o", color="black", alpha=0.6)
+ax.set_yticks(range(len(variants)), variants)
+ax.invert_yaxis()
+ax.set_xlabel(f"endpoint error after {steps} steps, voxels; a dot per seed")
+plt.show()
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# None of the five can be told from the first, not even the network without attention. And that is not for want of
+# precision: the interval of *no attention* ends below the least that its knock-out costs. The trained network leans on
+# its attention because it grew up with it; one that grew up without finds other ways. Relied on, not needed.
+#
+# What this does not say: the pairs are phantoms, small and with mild motion, the networks were trained for fewer steps
+# than the one above and with the balance loss. Where images are large and tissue repeats itself, attention may earn its
+# place. What it does say: a picture of attention, or a knock-out, is no evidence that a network needs it.
+#
+# </details>
+#
 # | fixed by a source | chosen here |
 # |---|---|
 # | shared W^k, W^v; own W_i^q, W_i^o; top-k of a softmax router per token (MoA) | tokens are voxels of a feature map, attention inside windows |
 # | SHMoAReg: MoA in the encoder, a combination of heads per token | levels, 8 heads, k = 2, width, windows of 6 |
-# | | keys and values from the other image |
-
-# %% [markdown]
+# | | keys and values from the same image; the cross form is an option |
+#
 # ## Exercises
 #
-# **1.** 8 heads, k = 2. By what factor are there fewer query vectors to project and to attend?
+# **1.** Write the mixture for one window: tokens `(T, C)`, `query` `(N, C, d)`, shared `key` and `value` `(C, d)`, `output`
+# `(N, d, C)`, the chosen heads and their gates `(T, k)`. The chapter's third version took gates for all N; here come k.
 
-# %%
-check("moa-saved", ..., heads=8, k=2)
+
+# %% tags=["solution"]
+def mixture_of_heads(tokens, query, key, value, output, chosen, gates):
+    """(T, C): for each token the sum of gate times head over its k chosen heads."""
+    keys, values = tokens @ key, tokens @ value
+    total = torch.zeros_like(tokens)
+    for i in range(len(query)):
+        rows, rank = (chosen == i).nonzero(as_tuple=True)
+        part = attend(tokens[rows] @ query[i], keys, values)[0] @ output[i]
+        total = total.index_add(0, rows, gates[rows, rank, None] * part)
+    return total
+
+
+# %% tags=["hide-output"]
+check("moa-mixture", mixture_of_heads)
 
 # %% [markdown]
-# **2.** k = N = 8 and a zero router. By what must the output of multi-head attention be multiplied to get MoA's?
+# **2.** Write the knock-out: gates (rule `renormalised`) as if one head had never been there. Logits are
+# `(batch, 1, N, *space)`; N gates come back.
 
-# %%
-check("moa-all-on", ..., heads=8)
+
+# %% tags=["solution"]
+def without_head(logits, head, k):
+    """Gates (B, 1, N, *S): k of the other heads, the missing one zero."""
+    there = torch.ones(logits.shape[2], dtype=torch.bool)
+    there[head] = False
+    shape = (-1, *[1] * (logits.dim() - 3))
+    left = logits.masked_fill(~there.view(shape), -torch.inf)
+    scores, chosen = left.topk(k, dim=2)
+    return torch.zeros_like(logits).scatter(2, chosen, scores.softmax(2))
+
+
+# %% tags=["hide-output"]
+check("moa-knockout", without_head)
 
 # %% [markdown]
-# **3.** The router's rows are permuted. Which of `query`, `key`, `value`, `output` must be permuted alike? A set of names.
+# **3.** 16 heads, k = 2. By what factor are there fewer query vectors to project and to attend?
 
-# %%
-check("moa-permute", ...)
+# %% tags=["solution"]
+check("moa-saved", 8, heads=16, k=2)
+
+# %% [markdown]
+# **4.** Heads have no order: rename them, and nothing may change. The router's rows are permuted. Which of `query`, `key`,
+# `value`, `output` must be permuted alike? A set of names.
+
+# %% tags=["solution"]
+check("moa-permute", {"query", "output"})
 
 # %% [markdown]
 # ## To remember
 #
 # * MoA is multi-query attention whose query heads are picked per token; keys and values cost the same as one head's.
-# * Dense and sparse are one function. Keep the clear one to test the fast one.
-# * That heads are used unevenly does not show that the choice matters.
+# * Three ways of computing it are one function. Keep the clear one to test the fast one.
+# * Ask what a choice is worth with controls on both sides: no choice, and a wrong one.
+# * *Relied on* is a matter of the trained network, *needed* of another training.

@@ -64,7 +64,7 @@ def test_on_real_scans_in_miniature(tmp_path):
 class Asked:
     """Stands in for `moereg.experiments`: keeps every call and answers with a finding named after it."""
 
-    KINDS = tool.ex.KINDS
+    KINDS, HEADS = tool.ex.KINDS, tool.ex.HEADS
 
     def __init__(self):
         self.calls = []
@@ -131,6 +131,16 @@ def test_kinds_are_compared_flat_and_in_volumes(asked):
     assert sizes == {kind: {"expert_kind": kind} for kind in ("nested", "full", "separable")}
     assert [(task.name, task.dims) for task in call.args[0]] == [("breathing, 24^2", 2), ("breathing, 16^3", 3)]
     assert protocol is call.args[1]
+
+
+def test_heads_are_compared_on_one_kind_of_motion_with_time_to_learn(asked):
+    [(_, protocol)] = tool.EXPERIMENTS["heads"](tool.QUICK)
+    [call] = asked
+    assert call.variants == tool.ex.HEADS
+    assert [task.name for task in call.args[0]] == ["breathing"]
+    assert protocol is call.args[1]
+    assert (tool.heads_protocol(tool.FULL).training.steps, tool.heads_protocol(tool.FULL).seeds) == (1000, (0, 1, 2))
+    assert "heads" in tool.FLAT
 
 
 def test_the_axis_test_exchanges_the_two_directions(asked):

@@ -90,6 +90,11 @@ def base_protocol(scale: Scale) -> Protocol:
     return Protocol(scale.training(steps=200, pairs_per_step=2), seeds=scale.seeds(3))
 
 
+def heads_protocol(scale: Scale) -> Protocol:
+    """Three seeds of 1000 steps: long enough that attention has been learned, not that all else has."""
+    return Protocol(scale.training(steps=1000), seeds=scale.seeds(3))
+
+
 def recursion_protocol(scale: Scale) -> RecursionProtocol:
     training = scale.training(steps=150, pairs_per_step=2, learning_rate=3e-3, similarity="mse", smoothness=0.003)
     protocol = RecursionProtocol(training, seeds=scale.seeds(3))
@@ -139,6 +144,12 @@ def run_kinds(scale: Scale) -> Outcome:
         scale.task(f"breathing, {volume[0]}^3", volumes=True, train=24, motion=BREATHING),
     ]
     return [(ex.ablation(tasks, protocol, variants=ex.KINDS, on_rows=say), protocol)]
+
+
+def run_heads(scale: Scale) -> Outcome:
+    """Attention in the encoder, chosen or not, within an image or across, or left out."""
+    protocol, task = heads_protocol(scale), scale.task("breathing", train=200, motion=BREATHING)
+    return [(ex.ablation([task], protocol, variants=ex.HEADS, on_rows=say), protocol)]
 
 
 def run_axis(scale: Scale) -> Outcome:
@@ -240,6 +251,7 @@ EXPERIMENTS: dict[str, Callable[[Scale], Outcome]] = {
     "stability": run_stability,
     "decisions": run_decisions,
     "growth": run_growth,
+    "heads": run_heads,
     "kinds": run_kinds,
     "abdomen": lambda scale: run_audit("abdomen", scale),
     "hippocampus": lambda scale: run_audit("hippocampus", scale),
@@ -247,7 +259,7 @@ EXPERIMENTS: dict[str, Callable[[Scale], Outcome]] = {
     "segreg": run_segreg,
 }
 # Every image of theirs has one shape.
-FLAT = ("ablation", "axis", "contest", "stability", "decisions", "growth", "rman", "segreg")
+FLAT = ("ablation", "axis", "contest", "stability", "decisions", "growth", "heads", "rman", "segreg")
 NEEDS_SCANS = ("contest_hippocampus", "hippocampus")
 
 # Key that only rows of one kind of experiment hold -> their sentence.

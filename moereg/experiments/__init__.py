@@ -1,6 +1,6 @@
 """Experiments: questions with controls and seeds, each answered by a `Finding` whose sentence is computed from rows."""
 
-from moereg.experiments.ablation import DECISIONS, DRIVING, KINDS, VARIANTS, Variant, ablation, indecision
+from moereg.experiments.ablation import DECISIONS, DRIVING, HEADS, KINDS, VARIANTS, Variant, ablation, indecision
 from moereg.experiments.audit import audit, control_networks, expert_load
 from moereg.experiments.axis import axis_test
 from moereg.experiments.contests import contest, contest_rows
@@ -21,6 +21,7 @@ from moereg.experiments.stability import seed_stability
 __all__ = [
     "DECISIONS",
     "DRIVING",
+    "HEADS",
     "KINDS",
     "VARIANTS",
     "Finding",

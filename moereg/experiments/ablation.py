@@ -73,6 +73,14 @@ DRIVING: dict[str, Variant] = {
     "narrow start": Variant({"sigma": 0.5}),
     "wide start": Variant({"sigma": 2.0}),
 }
+# What is attention in the encoder worth? Chosen heads, all, none; keys and values of the same or of the other image.
+HEADS: dict[str, Variant] = {
+    "two heads of eight": Variant(),
+    "all heads": Variant({"head_gate": "uniform"}),
+    "two heads, other image": Variant({"context": "cross"}),
+    "all heads, other image": Variant({"context": "cross", "head_gate": "uniform"}),
+    "no attention": Variant({"moa_levels": ()}),
+}
 KINDS: dict[str, Variant] = {kind: Variant({"expert_kind": kind}) for kind in ("nested", "full", "separable")}
 
 

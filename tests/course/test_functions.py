@@ -1,5 +1,7 @@
 """Exercises in code: the right function passes, every usual mistake gets words of its own, the stub waits."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -124,6 +126,133 @@ ALSO_RIGHT = {
     "tour-mixture": (mixture_by_masking, mixture_renormalised),
     "similarity-lncc": (lncc_by_summing, lncc_in_float64),
     "similarity-diffusion": (diffusion_by_slices, diffusion_per_item),
+}
+
+
+def gates_by_mask(logits, k, rule):
+    """Without `scatter`: what is below the k-th largest logit is taken out."""
+    kept = logits >= logits.topk(k, dim=2).values[:, :, -1:]
+    if rule == "topk_softmax":
+        return logits.masked_fill(~kept, -torch.inf).softmax(2)
+    gates = logits.softmax(2) * kept
+    total = gates.sum(2, keepdim=True)
+    return gates / {"raw": 1.0, "renormalised": total, "stopped": total.detach()}[rule]
+
+
+def gates_from_exponentials(logits, k, rule):
+    """Both sums written out."""
+    powers = logits.exp()
+    chosen = torch.zeros_like(logits).scatter(2, logits.topk(k, dim=2).indices, 1.0)
+    total, kept = powers.sum(2, keepdim=True), (powers * chosen).sum(2, keepdim=True)
+    if rule in ("renormalised", "topk_softmax"):
+        return powers * chosen / kept
+    gates = powers / total * chosen
+    return gates / (kept / total).detach() if rule == "stopped" else gates
+
+
+def balance_by_counting(logits, chosen):
+    experts, rest = logits.shape[1], [axis for axis in range(logits.dim()) if axis != 1]
+    load = torch.stack([(chosen == i).float().mean() for i in range(experts)])
+    return experts * (load * logits.softmax(1).mean(rest)).sum()
+
+
+def balance_by_voxel(logits, chosen):
+    """`f` read at every voxel, where its probability stands."""
+    load = chosen.flatten().bincount(minlength=logits.shape[1]) / chosen.numel()
+    places = logits.numel() / logits.shape[1]
+    return logits.shape[1] * torch.einsum("bn...,n->", logits.softmax(1), load) / places
+
+
+def dispatch_densely(tokens, weights, chosen, gates):
+    all_gates = torch.zeros(len(tokens), len(weights)).scatter(1, chosen, gates)
+    return torch.einsum("tc,ncd,tn->td", tokens, weights, all_gates)
+
+
+def dispatch_by_expert(tokens, weights, chosen, gates):
+    out = torch.zeros(len(tokens), weights.shape[2])
+    for i, weight in enumerate(weights):
+        place, rank = (chosen == i).nonzero(as_tuple=True)
+        out = out.index_add(0, place, gates[place, rank, None] * (tokens[place] @ weight))
+    return out
+
+
+ALSO_RIGHT |= {
+    "routers-gates": (gates_by_mask, gates_from_exponentials),
+    "routers-balance": (balance_by_counting, balance_by_voxel),
+    "routers-dispatch": (dispatch_densely, dispatch_by_expert),
+}
+
+
+def attention_by_sums(queries, keys, values):
+    weights = torch.einsum("...td,...sd->...ts", queries, keys).div(queries.shape[-1] ** 0.5).exp()
+    return torch.einsum("...ts,...sv->...tv", weights / weights.sum(-1, keepdim=True), values)
+
+
+def windows_by_loops(features, window):
+    starts = itertools.product(*[range(0, n, window) for n in features.shape[2:]])
+    blocks = [features[(slice(None), slice(None), *(slice(a, a + window) for a in at))] for at in starts]
+    return torch.stack([block.flatten(2).mT for block in blocks], 1).flatten(0, 1)
+
+
+def windows_by_view(features, window):
+    """(B, C, n1 s1, n2 s2, ...) taken apart and put together by einops' rules, by hand."""
+    dims, channels = features.dim() - 2, features.shape[1]
+    apart = features.reshape(*features.shape[:2], *[part for n in features.shape[2:] for part in (n // window, window)])
+    order = (0, *range(2, 2 + 2 * dims, 2), *range(3, 3 + 2 * dims, 2), 1)
+    return apart.permute(order).reshape(-1, window**dims, channels)
+
+
+def heads_concatenated(tokens, query, key, value, output):
+    """As textbooks have it: heads side by side, then one large matrix."""
+    project = [torch.einsum("mtc,ncd->nmtd", tokens, matrix) for matrix in (query, key, value)]
+    attended = F.scaled_dot_product_attention(*project)
+    return torch.cat(list(attended), -1) @ output.flatten(0, 1)
+
+
+def heads_one_by_one(tokens, query, key, value, output):
+    total = 0
+    for q, k, v, o in zip(query, key, value, output, strict=True):
+        total = total + attention_by_sums(tokens @ q, tokens @ k, tokens @ v) @ o
+    return total
+
+
+ALSO_RIGHT |= {
+    "attention-scaled": (attention_by_sums, F.scaled_dot_product_attention),
+    "attention-split": (windows_by_loops, windows_by_view),
+    "attention-heads": (heads_concatenated, heads_one_by_one),
+}
+
+
+def mixture_at_once(tokens, query, key, value, output, chosen, gates):
+    scores = torch.einsum("tc,ncd,sd->nts", tokens, query, tokens @ key) / query.shape[-1] ** 0.5
+    gates = torch.zeros(len(tokens), len(query)).scatter(1, chosen, gates)
+    return torch.einsum("nts,sd,ndc,tn->tc", scores.softmax(-1), tokens @ value, output, gates)
+
+
+def mixture_of_chosen_rows(tokens, query, key, value, output, chosen, gates):
+    keys, values = tokens @ key, tokens @ value
+    out = torch.zeros_like(tokens)
+    for i in range(len(query)):
+        rows, rank = (chosen == i).nonzero(as_tuple=True)
+        part = attention_by_sums(tokens[rows] @ query[i], keys, values) @ output[i]
+        out = out.index_add(0, rows, gates[rows, rank, None] * part)
+    return out
+
+
+def without_by_masking(logits, head, k):
+    there = torch.arange(logits.shape[2]).view(-1, *[1] * (logits.dim() - 3)) != head
+    return gates_by_mask(logits.masked_fill(~there, -torch.inf), k, "topk_softmax")
+
+
+def without_by_cutting(logits, head, k):
+    """The others alone, and a zero put back in the head's place."""
+    gates = gates_from_exponentials(torch.cat([logits[:, :, :head], logits[:, :, head + 1 :]], 2), k, "renormalised")
+    return torch.cat([gates[:, :, :head], torch.zeros_like(logits[:, :, :1]), gates[:, :, head:]], 2)
+
+
+ALSO_RIGHT |= {
+    "moa-mixture": (mixture_at_once, mixture_of_chosen_rows),
+    "moa-knockout": (without_by_masking, without_by_cutting),
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from moereg.experiments import KINDS, VARIANTS, Protocol, Task, Variant, ablation
+from moereg.experiments import HEADS, KINDS, VARIANTS, Protocol, Task, Variant, ablation
 from moereg.experiments.ablation import DECISIONS, DRIVING, ablation_sentence, indecision, with_frozen_routers
 from moereg.models import build
 from moereg.training import TrainingConfig, fit
@@ -204,6 +204,16 @@ def test_parts_of_drivenmorph_differ_in_what_their_name_says(tasks, fitted, unme
         "wide start": {"sigma": 2.0},
     }
     assert [call.config.force for call in fitted.calls] == [0.25, 0.25, 0.0, 0.25, 0.25, 0.25, 0.25]
+
+
+def test_heads_differ_in_the_attention_of_the_encoder_alone(tasks, fitted, unmeasured):
+    assert differences(lambda keep: ablation(tasks[:1], unmeasured, variants=HEADS, keep=keep)) == {
+        "two heads of eight": {},
+        "all heads": {"head_gate": "uniform"},
+        "two heads, other image": {"context": "cross"},
+        "all heads, other image": {"context": "cross", "head_gate": "uniform"},
+        "no attention": {"moa_levels": ()},
+    }
 
 
 def test_decisions_differ_in_how_routers_are_trained(tasks, fitted, unmeasured):
