@@ -19,6 +19,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from book import glossary
 from moereg.viz.report import fragment
 from tools import claims, node
 from tools.notebooks import WIDGET_VIEW, outputs_below, widget_state
@@ -89,6 +90,7 @@ def build() -> None:
     copy_pages()
     chapters = copy_notebooks()
     (SOURCE / "claims.md").write_text(claims.page(claims.load()), encoding="utf-8")
+    (SOURCE / "glossary.md").write_text(glossary.page(glossary.load()), encoding="utf-8")
     write_opening()
     modules = write_api_pages()
     write_toc(chapters, modules)
@@ -106,7 +108,7 @@ def copy_pages() -> None:
 
 def copy_notebooks() -> list[str]:
     """Executed notebooks, beside the pages: pages with widgets find their scripts relative to the site's root."""
-    stems = []
+    stems, terms = [], glossary.load()
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         state = widget_state(notebook)
@@ -114,6 +116,7 @@ def copy_notebooks() -> list[str]:
             move_alt_text(cell)
             add_stand_ins(cell, state)
             fold_solution(cell)
+        glossary.link_terms(notebook, terms)
         nbformat.write(notebook, SOURCE / path.name)
         stems.append(path.stem)
     return stems
@@ -204,7 +207,7 @@ def write_toc(chapters: list[str], modules: list[str]) -> None:
         if files:
             parts.append({"caption": title, "chapters": files})
     api = {"file": "api/index", "sections": [api_entry(name) for name in modules]}
-    files = [{"file": "conventions"}, {"file": "claims"}, {"file": "networks"}, api, {"file": "references"}]
+    files = [*({"file": name} for name in ("conventions", "glossary", "claims", "networks")), api, {"file": "references"}]
     parts.append({"caption": "Reference", "chapters": files})
     toc = {"format": "jb-book", "root": "index", "parts": parts}
     (SOURCE / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))

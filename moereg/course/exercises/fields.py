@@ -46,7 +46,7 @@ def inverse(answer: float) -> tuple[bool, str]:
     return False, "Find the y with 1.5 y = 30; the inverse's displacement at 30 is y - 30."
 
 
-SHAPES = ((7, 8), (6, 7, 8))
+SHAPES = ((7, 8), (7, 8, 7))
 
 
 def _smooth_fields(count: int) -> Inputs:
