@@ -207,7 +207,11 @@ def write_toc(chapters: list[str], modules: list[str]) -> None:
         if files:
             parts.append({"caption": title, "chapters": files})
     api = {"file": "api/index", "sections": [api_entry(name) for name in modules]}
-    files = [*({"file": name} for name in ("conventions", "glossary", "claims", "networks")), api, {"file": "references"}]
+    files = [
+        *({"file": name} for name in ("conventions", "glossary", "claims", "networks")),
+        api,
+        {"file": "references"},
+    ]
     parts.append({"caption": "Reference", "chapters": files})
     toc = {"format": "jb-book", "root": "index", "parts": parts}
     (SOURCE / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
