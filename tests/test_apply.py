@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from moereg.apply import Findings, apply_file, compose_files, invert_file, page, register_files, verdict
+from moereg.apply import Findings, apply_file, compose_files, invert_file, methods, page, register_files, verdict
 from moereg.apply.verdict import told_inverse
 from moereg.fields import identity_grid
 from moereg.models import Registration, save_weights
