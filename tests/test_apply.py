@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from moereg.apply import Findings, apply_file, compose_files, invert_file, page, register_files, verdict
+from moereg.apply import Findings, apply_file, compose_files, invert_file, methods, page, register_files, verdict
 from moereg.apply.verdict import told_inverse
-from moereg.models import save_weights
+from moereg.fields import identity_grid
+from moereg.models import Registration, save_weights
 from moereg.viz import payload
 from tests.geometries import linear
 from tests.oracle_models import Shift, ShiftSizes, enter
@@ -260,3 +261,29 @@ def test_the_verdict_names_every_reason(change, answer, reason):
     told = verdict(replace(GOOD, **change))
     assert told.startswith(f"Trust: {answer}")
     assert reason in told
+
+
+def test_images_are_padded_about_their_middle_to_what_a_network_knows():
+    """The network sees the larger images; its field is cut back to where the images were."""
+
+    def run(moving, fixed, mask):
+        assert moving.shape == fixed.shape == mask.shape == (1, 1, 8, 6)
+        assert torch.equal(fixed[0, 0, 2:6], image[0, 0])
+        assert mask.sum() == 24
+        return Registration(identity_grid((8, 6))[None], moving)
+
+    image = torch.rand(1, 1, 4, 6, generator=torch.Generator().manual_seed(0))
+    choice = methods.Choice(run, "", torch.device("cpu"), shape=(8, 5))
+    found = methods.register_padded(choice, image, image, torch.ones(1, 1, 4, 6, dtype=torch.bool)).displacement
+    assert torch.equal(found[0], identity_grid((8, 6))[:, 2:6])
+
+
+def test_what_a_network_was_trained_on_is_read_from_its_card(tmp_path):
+    (tmp_path / "a.safetensors").touch()
+    assert methods.trained_on(tmp_path / "a.safetensors")[1].startswith("what it was trained on is not known")
+    (tmp_path / "a.json").write_text('{"data": "abdomen", "shape": [48, 40, 32]}')
+    assert methods.trained_on(tmp_path / "a.safetensors") == ((48, 40, 32), "trained on abdomen, 32x40x48 voxels")
+    (tmp_path / "a.json").write_text('{"data": "hippocampus", "shape": null}')
+    assert methods.trained_on(tmp_path / "a.safetensors")[0] == (40, 56, 40)
+    assert methods.far_from_training((60, 56, 40), (40, 56, 40)) is None
+    assert "(40, 56, 40) voxels, these have (40, 56, 61)" in methods.far_from_training((61, 56, 40), (40, 56, 40))

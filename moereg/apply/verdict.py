@@ -16,7 +16,7 @@ class Thresholds:
     folds: tuple[float, float] = (0.0005, 0.01)  # share of voxels whose Jacobian determinant is zero or less
     inverse_error: tuple[float, float] = (1.0, 3.0)  # mean voxels between a point and where both directions lead it
     uncovered: tuple[float, float] = (0.15, 0.5)  # share of the fixed image for which the moving one has no tissue
-    similarity_lost: tuple[float, float] = (0.0, 0.02)  # local correlation that was there before and is not after
+    similarity_lost: tuple[float, float] = (0.005, 0.02)  # local correlation that was there before and is not after
     similarity: tuple[float, float] = (0.25, 0.1)  # local correlation after: below
     residual: float = 0.5  # mm: an inverse that misses a point by more is warned of
 
