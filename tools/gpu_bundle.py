@@ -14,10 +14,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ITS_OWN = ("torch",)  # the machine's, made for its GPU; what only torch needs stays away as well
+UNUSED = ("simpleitk",)  # large, and aligns files alone
 
 
 def needed(package: str = "moereg") -> list[str]:
-    """Names of everything that a package needs, directly or not, as installed here; without `ITS_OWN`."""
+    """Names of everything that a package needs, directly or not, as installed here; without `ITS_OWN` and `UNUSED`."""
     found: set[str] = set()
     waiting = [package]
     while waiting:
@@ -26,7 +27,7 @@ def needed(package: str = "moereg") -> list[str]:
             if name is None or "extra ==" in line:
                 continue
             canonical = re.sub(r"[-_.]+", "-", name[0]).lower()
-            if canonical not in {*found, *ITS_OWN} and _is_installed(canonical):
+            if canonical not in {*found, *ITS_OWN, *UNUSED} and _is_installed(canonical):
                 found.add(canonical)
                 waiting.append(canonical)
     return sorted(found)

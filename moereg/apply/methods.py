@@ -20,8 +20,8 @@ from moereg.models.storage import find_weights
 from moereg.training import best_device, refine
 
 STEPS = (60, 60, 40)  # of the method without training, coarse to fine
-# Of instance optimisation, by similarity. For lncc, 0.1 gives a hundredth more Dice on phantoms, and two to four times
-# the folds; mse is a far smaller number and needs less.
+# Of instance optimisation, by similarity. For lncc, 0.1 gives about a hundredth more Dice on phantoms, and more folds;
+# mse is a far smaller number and needs less.
 SMOOTHNESS = {"lncc": 0.3, "mse": 0.01}
 SMALLEST_AXIS = 16  # voxels of the shortest axis that halving must leave
 

@@ -9,7 +9,7 @@ from tools import gpu_bundle as tool
 def test_everything_but_torch_and_what_only_torch_needs():
     names = tool.needed()
     assert {"monai", "nibabel", "lightning-fabric", "safetensors", "jaxtyping", "scipy", "kiwisolver"} <= set(names)
-    assert not {"torch", "sympy", "jupyterlab", "pytest", "moereg"} & set(names)
+    assert not {"torch", "simpleitk", "sympy", "jupyterlab", "pytest", "moereg"} & set(names)
     assert names == sorted(set(names))
 
 
