@@ -73,32 +73,35 @@ print(f"{error(0 * truth):.2f} voxels of motion on average")
 # %% [markdown]
 # One iteration of Demons, and the names of this chapter. $(2, H, W)$ is a field: two numbers at each voxel.
 
-# %% mystnb={"image": {"alt": "Flow chart of one iteration. Moving image and field s enter the warp, which gives the warped image. Fixed minus warped is the difference d; the gradient J comes from the images. Difference and gradient give the force u, a field. Fluid smoothing acts on u, then u is added to s, elastic smoothing acts on the sum, and an arrow leads the new field back to the start."}}
+# %% mystnb={"image": {"alt": "Flow chart of one iteration. Moving image and field s enter the warp, which gives the warped image. With the fixed image it gives the difference d; the gradient J comes from the images. Difference and gradient give the force u, a field. Fluid smoothing acts on u, then u is added to s, elastic smoothing acts on the sum, and an arrow leads the new field back to the start."}}
 boxes = {
-    "moving M": (0, 1.0),
+    "fixed F": (0, 1.6),
+    "moving M": (0, 0.8),
     "field s": (0, 0.0),
-    "warp": (1.5, 0.5),
-    "difference d\n= F - warped": (3.2, 1.0),
-    "gradient J": (3.2, 0.0),
-    "force u": (4.9, 0.5),
-    "smooth u\n(fluid)": (6.4, 0.5),
-    "add: s + u": (7.9, 0.5),
-    "smooth s\n(elastic)": (9.4, 0.5),
+    "warp": (1.8, 0.4),
+    "difference d\n= F - warped": (3.7, 1.2),
+    "gradient J": (3.7, 0.0),
+    "force u": (5.6, 0.6),
+    "smooth u\n(fluid)": (7.1, 0.6),
+    "add: s + u": (8.6, 0.6),
+    "smooth s\n(elastic)": (10.1, 0.6),
 }
-arrows = [(0, 2, "(H, W)"), (1, 2, "(2, H, W)"), (2, 3, "(H, W)"), (2, 4, "(H, W)")]
-arrows += [(3, 5, "(H, W)"), (4, 5, "(2, H, W)"), (5, 6, ""), (6, 7, ""), (7, 8, "")]
-places = list(boxes.values())
-_, ax = plt.subplots(figsize=(10, 2.6), layout="constrained")
+arrows = [(0, 4, "(H, W)"), (1, 3, "(H, W)"), (2, 3, "(2, H, W)"), (3, 4, "(H, W)")]
+arrows += [(3, 5, "(H, W)"), (4, 6, "(H, W)"), (5, 6, "(2, H, W)")]
+arrows += [(6, 7, ""), (7, 8, ""), (8, 9, "")]
+places, white = list(boxes.values()), {"fc": "white", "ec": "none", "pad": 1}
+_, ax = plt.subplots(figsize=(10.5, 2.9), layout="constrained")
 for start, end, label in arrows:
     (x0, y0), (x1, y1) = places[start], places[end]
-    ax.annotate("", (x1 - 0.52, y1), (x0 + 0.52, y0), arrowprops={"arrowstyle": "->"})
-    ax.text((x0 + x1) / 2, (y0 + y1) / 2 + 0.1, label, ha="center", fontsize=7)
+    ax.annotate("", (x1 - 0.6, y1), (x0 + 0.5, y0), arrowprops={"arrowstyle": "->"})
+    middle = (x0 + x1) / 2, (y0 + y1) / 2
+    ax.text(*middle, label, ha="center", va="center", fontsize=7, bbox=white)
 back = {"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.16", "color": "#b70b60"}
-ax.annotate("", (0.1, -0.18), (9.4, 0.28), arrowprops=back)
-ax.text(5.6, -0.72, "again: every field here is (2, H, W)", color="#b70b60", fontsize=8)
+ax.annotate("", (0.1, -0.18), (10.1, 0.34), arrowprops=back)
+ax.text(6, -0.75, "again: u and s are (2, H, W) throughout", color="#b70b60", fontsize=8)
 for name, (x, y) in boxes.items():
     ax.text(x, y, name, ha="center", va="center", fontsize=8, bbox={"fc": "#eef2ff"})
-ax.set(xlim=(-0.7, 10.1), ylim=(-0.9, 1.3))
+ax.set(xlim=(-0.7, 10.9), ylim=(-0.95, 1.85))
 ax.set_axis_off()
 plt.show()
 

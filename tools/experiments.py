@@ -151,8 +151,9 @@ def run_amount(scale: Scale) -> Outcome:
     usual = small.task("usual motion", train=200, motion=BREATHING)
     twice = small.task("twice the motion", train=200, motion=TWICE)
     tests = {"usual motion": usual.test, "twice the motion": twice.test}
-    counts, steps = ((1, 2), (1, 2)) if scale.quick else ((1, 16, 200), (200, 1000))
-    return [(ex.amount(usual, twice, tests, protocol, counts=counts, steps=steps, on_rows=say), protocol)]
+    runs = ((1, 200), (16, 200), (200, 200), (1, 1000), (16, 1000), (200, 1000))
+    runs, control = (((1, 2), (2, 2)), (2, 2)) if scale.quick else (runs, (200, 1000))
+    return [(ex.amount(usual, twice, tests, protocol, runs=runs, control=control, on_rows=say), protocol)]
 
 
 def run_kinds(scale: Scale) -> Outcome:

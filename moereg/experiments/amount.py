@@ -25,26 +25,30 @@ def amount(
     tests: Mapping[str, Pairs],
     protocol: Protocol,
     *,
-    counts: Sequence[int],
-    steps: Sequence[int],
+    runs: Sequence[tuple[int, int]],
+    control: tuple[int, int],
     on_rows: OnRows = nothing,
 ) -> Finding:
-    """Train on the first `count` pairs of `usual` for each number of steps, and on all of `other` for the most steps.
+    """Train on the first pairs of `usual`, few and many, for few and for many steps, and once on those of `other`.
 
     Args:
         usual: motion of the training pairs; its own test pairs say what is left of unseen motion.
         other: another motion of the same subjects, the control.
         tests: further test pairs by name, of known motion above zero.
-        counts: numbers of training pairs, ascending.
-        steps: numbers of steps, ascending.
+        runs: number of training pairs and of steps, of each run on `usual`.
+        control: the same of the one on `other`; one of `runs`, to be compared with.
 
     Returns:
         Rows of trained (task), pairs, steps, seed, "seen" and "unseen" (share left of the motion of its training pairs
         and of the test pairs of `usual`), "left" (share by name of `tests`), and "folds" on the test pairs.
+
+    Raises:
+        ValueError: a control that is none of the runs.
     """
-    runs = [(usual, count, number) for number in steps for count in counts] + [(other, counts[-1], steps[-1])]
+    if control not in runs:
+        raise ValueError(f"control must be one of runs, {tuple(runs)}, got {control}.")
     rows = []
-    for task, count, number in runs:
+    for task, (count, number) in [*((usual, run) for run in runs), (other, control)]:
         few = Task(task.name, [task.train[i] for i in range(count)], usual.test)
         own = replace(protocol, training=replace(protocol.training, steps=number))
         for seed in protocol.seeds:
@@ -77,19 +81,22 @@ def mean_of(rows: Sequence[dict], key: str, **choice) -> float:
 
 
 def amount_sentence(rows: Sequence[dict]) -> str:
-    """What is left of unseen motion with the fewest and the most pairs, after the fewest and the most steps."""
+    """What is left of unseen motion, by steps and pairs; and what a network leaves that has seen the other motion."""
     usual = rows[0]["trained"]
     own = [row for row in rows if row["trained"] == usual]
-    counts, steps = (sorted({row[key] for row in own}) for key in ("pairs", "steps"))
     parts = []
-    for number in steps:
+    for number in sorted({row["steps"] for row in own}):
+        counts = sorted({row["pairs"] for row in own if row["steps"] == number})
         left = {count: mean_of(own, "unseen", pairs=count, steps=number) for count in counts}
         best = min(left, key=left.__getitem__)
         shares = ", ".join(f"{share:.0%} with {count}" for count, share in left.items())
         parts.append(f"After {number} steps, of the motion of unseen pairs is left: {shares}; least with {best}")
+    control = next((row["pairs"], row["steps"]) for row in rows if row["trained"] != usual)
+    compared = [row for row in rows if (row["pairs"], row["steps"]) == control]
     controls = []
-    for trained in dict.fromkeys(row["trained"] for row in rows):
-        last = [r for r in rows if r["trained"] == trained and (r["pairs"], r["steps"]) == (counts[-1], steps[-1])]
-        shares = (f"{np.mean([row['left'][name] for row in last]):.0%} of {name}" for name in last[0]["left"])
+    for trained in dict.fromkeys(row["trained"] for row in compared):
+        same = [row["left"] for row in compared if row["trained"] == trained]
+        shares = (f"{np.mean([left[name] for left in same]):.0%} of {name}" for name in same[0])
         controls.append(f"trained on {trained}, the network leaves {', '.join(shares)}")
-    return ". ".join([*parts, "; ".join(controls).capitalize()]) + "."
+    count, number = control
+    return ". ".join(parts) + f". With {count} pairs and {number} steps, {'; '.join(controls)}."
