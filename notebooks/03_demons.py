@@ -98,7 +98,7 @@ for start, end, label in arrows:
     ax.text(*middle, label, ha="center", va="center", fontsize=7, bbox=white)
 back = {"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.16", "color": "#b70b60"}
 ax.annotate("", (0.1, -0.18), (10.1, 0.34), arrowprops=back)
-ax.text(6, -0.75, "again: u and s are (2, H, W) throughout", color="#b70b60", fontsize=8)
+ax.text(6, -0.75, "again: u and s are (2, H, W)", color="#b70b60", fontsize=8)
 for name, (x, y) in boxes.items():
     ax.text(x, y, name, ha="center", va="center", fontsize=8, bbox={"fc": "#eef2ff"})
 ax.set(xlim=(-0.7, 10.9), ylim=(-0.95, 1.85))

@@ -71,9 +71,9 @@ def stack(pairs):
 
 def error(u, pairs):
     """Mean distance to the true displacement within the body, in voxels, over pairs."""
-    distances = [
-        (v - pair.displacement).norm(dim=0)[pair.region[0]].mean() for v, pair in zip(u.cpu(), pairs, strict=True)
-    ]
+    distances = []
+    for v, pair in zip(u.cpu(), pairs, strict=True):
+        distances.append((v - pair.displacement).norm(dim=0)[pair.region[0]].mean())
     return torch.stack(distances).mean().item()
 
 
@@ -97,7 +97,7 @@ for _ in range(2):
     (slope,) = torch.autograd.grad(loss, u)
     u = (u - 0.1 * slope).detach().requires_grad_()
     path.append(u[0].item())
-print(path)
+print(", then ".join(f"{value:.2f}" for value in path))
 assert torch.allclose(torch.tensor(path), torch.tensor([0.8, 0.96]))
 
 # %% [markdown]
@@ -123,7 +123,8 @@ def optimise(moving, fixed, pairs, start, *, steps=400, rate=0.1):
         losses.append(loss.item())
         if step < steps:
             optimiser.zero_grad()
-            (len(moving) * loss).backward()  # each pair's own loss: searches side by side
+            # each pair's own loss: several searches side by side
+            (len(moving) * loss).backward()
             optimiser.step()
     return u.detach(), losses, errors
 
@@ -139,12 +140,13 @@ axes[0].set(xlabel="step", title="loss")
 axes[0].legend(fontsize=8, loc="upper right")
 axes[1].plot(errors)
 axes[1].set(xlabel="step", title="voxels off", ylim=(0, None))
-for ax, field, title in zip(axes[2:], (u[0], one[0].displacement), ("found", "truth"), strict=True):
+two = {"found": u[0], "truth": one[0].displacement}
+for ax, (title, field) in zip(axes[2:], two.items(), strict=True):
     show_grid(show_image(ax, one[0].moving[0], title=title), field, every=3)
     ax.set(xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))
 plt.show()
 print(f"{u.numel()} unknowns: {errors[0]:.2f} voxels off, then {errors[-1]:.2f}")
-print(f"loss {losses[0]:.3f}, then {losses[-1]:.3f}; of the true displacement {at_truth:.3f}")
+print(f"loss {losses[0]:.3f}, then {losses[-1]:.3f}; of the truth {at_truth:.3f}")
 assert errors[-1] < 0.8 * errors[0]
 assert abs(losses[-1] - at_truth) < 0.1 * abs(losses[0] - at_truth)
 assert errors[-1] > 0.5
@@ -170,17 +172,18 @@ rows = {
 }
 shapes = {1.0: ["(2, H, W)", "(2, H, W)", "(1, H, W)"]}
 shapes[0.0] = ["67 586 here", "(2, H, W)", "(2, H, W)", "(1, H, W)"]
+filled, red = {"fc": "#eef2ff"}, "#b70b60"
 _, ax = plt.subplots(figsize=(10, 3), layout="constrained")
 for y, names in rows.items():
     places = [2.2 * i for i in range(len(names))]
     for x, name in zip(places, names, strict=True):
-        ax.text(x, y, name, ha="center", va="center", fontsize=8, bbox={"fc": "#eef2ff"})
+        ax.text(x, y, name, ha="center", va="center", fontsize=8, bbox=filled)
     for x, label in zip(places[:-1], shapes[y], strict=True):
         ax.annotate("", (x + 1.65, y), (x + 0.6, y), arrowprops={"arrowstyle": "->"})
         ax.text(x + 1.1, y + 0.08, label, ha="center", fontsize=7)
-    bend = {"arrowstyle": "->", "color": "#b70b60", "connectionstyle": "arc3,rad=-0.12"}
+    bend = {"arrowstyle": "->", "color": red, "connectionstyle": "arc3,rad=-0.12"}
     ax.annotate("", (0.2, y - 0.17), (places[-1], y - 0.12), arrowprops=bend)
-    ax.text(places[-1] / 2, y - 0.46, "slope of the loss", color="#b70b60", fontsize=8, ha="center")
+    ax.text(places[-1] / 2, y - 0.46, "slope of the loss", color=red, fontsize=8)
 ax.text(9.3, 1.0, "one search per pair", fontsize=9, va="center")
 ax.text(9.5, 0.0, "one for all", fontsize=9, va="center")
 ax.set(xlim=(-0.9, 11), ylim=(-0.7, 1.4))
@@ -299,7 +302,7 @@ for seed, network in enumerate(learned_alone):
         f"others: {elsewhere:.0%} of the motion left, by heart {by_heart:.0%}"
     )
     assert own < errors[-1]
-    assert own / errors[0] + 0.2 < elsewhere < by_heart - 0.1
+    assert own / errors[0] + 0.2 < elsewhere < 1 < by_heart
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
@@ -322,7 +325,7 @@ network = Network()
 train_by_hand(network, train, config)
 network.eval().cpu()
 learned = error(ask(network, test), test)
-print(f"trained on {count} pairs; test pairs: {before:.2f} voxels off, then {learned:.2f}")
+print(f"{count} training pairs; test pairs {before:.2f} voxels off, then {learned:.2f}")
 assert learned < 0.75 * before
 
 # %% [markdown]
@@ -342,7 +345,7 @@ for name, first, number in (
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Loss and distance to the truth over the steps of the search. From no motion both fall slowly; from the network's answer they start lower and fall quickly."}}
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
 for column, title in enumerate(("loss", "voxels off")):
-    for (name, lines), colour in zip(curves.items(), ("#3952c5", "#b70b60"), strict=True):
+    for (name, lines), colour in zip(curves.items(), ("#3952c5", red), strict=True):
         axes[column].plot(lines[column], color=colour, label=name)
     axes[column].set(xlabel="steps of the search", title=title)
 axes[1].set_ylim(0, None)
@@ -350,11 +353,12 @@ axes[1].legend(fontsize=8, loc="upper right")
 plt.show()
 for name, u in found.items():
     loss, folds = loss_of(moving, fixed, u).item(), fold_fraction(u).mean()
-    print(f"{name:23} {error(u, test):.2f} voxels off   loss {loss:.3f}   folded {folds:.2%}")
+    off = error(u, test)
+    print(f"{name:22} {off:.2f} voxels off, loss {loss:.3f}, folds {folds:.2%}")
 searched, refined = (lines[1] for lines in curves.values())
 as_close = next(step for step, value in enumerate(searched) if value <= learned)
 print(f"the search is as close as one pass after {as_close} steps")
-print(f"after 60 steps it is {searched[60]:.2f} voxels off, from the network {refined[60]:.2f}")
+print(f"after 60 steps: {searched[60]:.2f} off, from the network {refined[60]:.2f}")
 assert as_close > 60
 assert refined[60] < min(learned, searched[60])
 assert refined[60] < searched[-1]
@@ -414,18 +418,17 @@ for factor in (1, 2, 3, 4):
     longer = factor * start
     flown = fields.exponentiate(longer)
     folds[factor] = [fold_fraction(u).mean().item() for u in (longer, flown)]
+    displaced, followed = folds[factor]
     length = flown.norm(dim=1).mean() / longer.norm(dim=1).mean()
-    print(
-        f"{factor} times: {folds[factor][0]:.2%} folded, as a velocity {folds[factor][1]:.2%} "
-        f"(its flow is {length:.0%} as long)"
-    )
+    print(f"{factor} times: {displaced:.2%} folded, as a velocity {followed:.2%}")
+    assert length > 0.9
 assert folds[4][0] > 0.02
 assert folds[4][1] < 0.1 * folds[4][0]
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The displacements fold more and more, the flows hardly, and they are nearly as long. So a network that predicts a velocity is
+# The displacements fold more and more, the flows hardly, and they are on average nearly as long. So a network that predicts a velocity is
 # protected where motion is large and steep; here, at factor one, there is nothing to protect from.
 #
 # </details>
@@ -483,10 +486,8 @@ draw(record)
 late = {pairs: shares("unseen", pairs, long) for pairs in counts}
 seen = {pairs: shares("seen", pairs, long) for pairs in counts}
 for pairs in counts:
-    print(
-        f"{pairs:3} pairs, {long} steps: left of seen motion {seen[pairs].mean():.0%}, "
-        f"of unseen {late[pairs].mean():.0%}, gap {(late[pairs] - seen[pairs]).mean():.0%}"
-    )
+    own, other = seen[pairs].mean(), late[pairs].mean()
+    print(f"{pairs:3} pairs: of seen motion is left {own:.0%}, of unseen {other:.0%}")
 gaps = [(late[pairs] - seen[pairs]).mean() for pairs in counts]
 assert min(shares("seen", pairs, short).min() for pairs in (16, 200)) > 0.7
 assert late[1].min() > max(late[16].max(), late[200].max()) + 0.1  # of three seeds each
@@ -519,7 +520,8 @@ factors = (0.0, 0.5, 1.0, 1.5, 2.0)
 
 def patients(factor):
     motion = replace(usual, amplitude=tuple(factor * a for a in usual.amplitude))
-    return [phantoms.make("abdomen", shape, s, motion=motion) for s in range(9000, 9008)]
+    seeds = range(9000, 9008)
+    return [phantoms.make("abdomen", shape, seed, motion=motion) for seed in seeds]
 
 
 moved = {factor: patients(factor) for factor in factors}
@@ -536,7 +538,8 @@ ax.legend(fontsize=8, loc="upper left")
 plt.show()
 first, after = (torch.tensor(lines[name][1:]) for name in ("unmoved", "network"))
 left = dict(zip(factors[1:], (after / first).tolist(), strict=True))
-print("left:", ", ".join(f"{share:.0%} at {factor:g}" for factor, share in left.items()))
+for factor, share in left.items():
+    print(f"{factor:g} times the motion: {share:.0%} is left")
 print(f"a patient who lies still is moved by {lines['network'][0]:.2f} voxels")
 assert left[2.0] > left[1.5] > left[1.0]
 assert lines["network"][0] > 0.1
@@ -567,7 +570,7 @@ for factor in (1.0, 2.0):
     left[factor] = error(u, moved[factor]) / error(still, moved[factor])
     print(f"search, 400 steps, {factor:g} times the motion: left {left[factor]:.0%}")
 unfamiliar, familiar = (left[trained, "twice the motion"] for trained in motions)
-assert familiar.mean() > unfamiliar.mean()
+assert familiar.min() > unfamiliar.max()  # three seeds each
 assert familiar.min() > left["twice the motion", "usual motion"].max()
 assert left[2.0] > left[1.0] + 0.1
 

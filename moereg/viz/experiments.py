@@ -149,7 +149,6 @@ def draw_amount(rows: list[dict]) -> Figure:
 
 # Key of a row -> who draws rows that have it. The first that fits is taken.
 DRAWINGS: dict[str, Callable[[list[dict]], Figure]] = {
-    "unseen": draw_amount,
     "setting": draw_decisions,
     "expert_cost": draw_growth,
     "variant": draw_variants,
@@ -162,6 +161,7 @@ DRAWINGS: dict[str, Callable[[list[dict]], Figure]] = {
     "agreement": draw_agreement,
     "angle": draw_forces,
     "recursions": draw_recursions,
+    "unseen": draw_amount,
     "labels": draw_labels,
     "way": draw_quality,
     "regularity": draw_regularity,
