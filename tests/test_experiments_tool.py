@@ -143,6 +143,21 @@ def test_heads_are_compared_on_one_kind_of_motion_with_time_to_learn(asked):
     assert "heads" in tool.FLAT
 
 
+def test_amounts_are_of_pairs_of_steps_and_of_motion(asked):
+    [(_, protocol)] = tool.EXPERIMENTS["amount"](tool.FULL)
+    [call] = asked
+    usual, twice, tests, given = call.args
+    assert given is protocol
+    assert (protocol.model, protocol.seeds, protocol.sizes["integration_steps"]) == ("voxelmorph", (0, 1, 2), 0)
+    assert set(call.runs) == {(pairs, steps) for pairs in (1, 16, 200) for steps in (200, 1000)}
+    assert call.control == (200, 1000)
+    assert (len(usual.train), len(twice.train)) == (200, 200)
+    assert usual.train[0].name == f"abdomen 0 48 2 {{'motion': {tool.BREATHING}}}"
+    assert twice.train[0].name == f"abdomen 0 48 2 {{'motion': {tool.TWICE}}}"
+    assert tool.TWICE.amplitude == tuple(2 * one for one in tool.BREATHING.amplitude)
+    assert tests == {"usual motion": usual.test, "twice the motion": twice.test}
+
+
 def test_the_axis_test_exchanges_the_two_directions(asked):
     tool.EXPERIMENTS["axis"](tool.QUICK)
     [call] = asked

@@ -26,6 +26,7 @@ from moereg.data.phantoms import Motion, lung
 from moereg.demo import machine, plan_for
 from moereg.experiments import Finding, Protocol, RecursionProtocol, RegionProtocol, Task
 from moereg.experiments.ablation import ablation_sentence
+from moereg.experiments.amount import amount_sentence
 from moereg.experiments.axis import axis_sentence
 from moereg.experiments.contests import contest_sentence
 from moereg.experiments.decisions import decisions_sentence
@@ -47,6 +48,7 @@ BREATHING = Motion()
 # As far apart as a 64-voxel grid allows: head to foot wide and smooth, left to right small and fine.
 SCALES = Motion(amplitude=(0.18, 0.09, 0.06), length=(0.5, 0.16, 0.09), drift=(0.5, 0.0, 0.0))
 LARGE = Motion(amplitude=(0.35, 0.2, 0.2), length=(0.4, 0.25, 0.25))  # up to 20 voxels of 64
+TWICE = Motion(amplitude=(0.36, 0.18, 0.18))  # of what the abdomen does
 ORDER = (2, 1, 0)  # of z, y, x; in 2-D this exchanges the two axes
 CHAMPION, RIVALS = "drivenmorph", ("voxelmorph",)
 # The cortex of a brain is a voxel or two thick on these grids: DrivenMorph predicts a field at every voxel.
@@ -83,6 +85,7 @@ class Scale:
 
 
 FULL = Scale((64, 64), (32, 32, 32), 48, 12)
+AMOUNT_SHAPE = (48, 48)
 QUICK = Scale((24, 24), (16, 16, 16), 2, 2, quick=True)
 
 
@@ -126,6 +129,13 @@ def scan_protocol(scale: Scale) -> Protocol:
     return Protocol(replace(plan, steps=2 if scale.quick else 400, learning_rate=2e-3), seeds=(0,))
 
 
+def amount_protocol(scale: Scale) -> Protocol:
+    """A VoxelMorph of half the width that predicts the displacement itself, as the network of chapter 04 does."""
+    narrow = {"integration_steps": 0, "widths": (8, *[16] * 5), "final_widths": (8, 8)}
+    training = scale.training(learning_rate=3e-3, smoothness=0.5)
+    return Protocol(training, seeds=scale.seeds(3), model="voxelmorph", sizes=narrow)
+
+
 Outcome = list[tuple[Finding, Protocol]]
 
 
@@ -133,6 +143,17 @@ def run_ablation(scale: Scale) -> Outcome:
     protocol = base_protocol(scale)
     tasks = [scale.task("breathing", motion=BREATHING), scale.task("scales far apart", motion=SCALES)]
     return [(ex.ablation(tasks, protocol, on_rows=say), protocol)]
+
+
+def run_amount(scale: Scale) -> Outcome:
+    """From few pairs to many, for a short and a long training; and the same subjects moving twice as far."""
+    protocol, small = amount_protocol(scale), replace(scale, flat=AMOUNT_SHAPE)
+    usual = small.task("usual motion", train=200, motion=BREATHING)
+    twice = small.task("twice the motion", train=200, motion=TWICE)
+    tests = {"usual motion": usual.test, "twice the motion": twice.test}
+    runs = ((1, 200), (16, 200), (200, 200), (1, 1000), (16, 1000), (200, 1000))
+    runs, control = (((1, 2), (2, 2)), (2, 2)) if scale.quick else (runs, (200, 1000))
+    return [(ex.amount(usual, twice, tests, protocol, runs=runs, control=control, on_rows=say), protocol)]
 
 
 def run_kinds(scale: Scale) -> Outcome:
@@ -244,6 +265,7 @@ def demo_pairs(data: str, scale: Scale):
 
 EXPERIMENTS: dict[str, Callable[[Scale], Outcome]] = {
     "ablation": run_ablation,
+    "amount": run_amount,
     "axis": run_axis,
     "contest": lambda scale: run_contest(scale, volumes=False),
     "contest_volumes": lambda scale: run_contest(scale, volumes=True),
@@ -264,6 +286,7 @@ NEEDS_SCANS = ("contest_hippocampus", "hippocampus")
 
 # Key that only rows of one kind of experiment hold -> their sentence.
 SENTENCES: dict[str, Callable[[list[dict]], str]] = {
+    "unseen": amount_sentence,
     "setting": decisions_sentence,
     "expert_cost": growth_sentence,
     "variant": ablation_sentence,

@@ -14,7 +14,7 @@ from moereg.viz.drivenmorph import draw_forces
 from moereg.viz.palette import CONTROL, MEASURED, OTHER
 from moereg.viz.rman import draw_recursions
 from moereg.viz.segreg import draw_labels, draw_quality, draw_regularity
-from moereg.viz.style import dots_over_seeds, heading, key_below, line_over_seeds
+from moereg.viz.style import STYLES, dots_over_seeds, heading, key_below, line_over_seeds
 
 
 def draw(finding) -> Figure:
@@ -125,6 +125,28 @@ def draw_growth(rows: list[dict]) -> Figure:
     return figure
 
 
+def draw_amount(rows: list[dict]) -> Figure:
+    """Share of the motion that is left, against the number of training pairs; one panel per number of steps."""
+    usual = [row for row in rows if row["trained"] == rows[0]["trained"]]
+    lengths, counts = (sorted({row[key] for row in usual}) for key in ("steps", "pairs"))
+    figure = Figure(figsize=(3.2 * len(lengths), 3.1), layout="constrained")
+    panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
+    for axes, steps in zip(panels, lengths, strict=True):
+        own = [row for row in usual if row["steps"] == steps]
+        for key, style in (("seen", STYLES[0]), ("unseen", STYLES[1])):
+            line_over_seeds(axes, own, "pairs", key, style, label=f"{key} pairs")
+        axes.axhline(1, color=CONTROL, linestyle=":", label="doing nothing")
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.minorticks_off()
+        axes.set_xlabel("pairs in training")
+        heading(axes, f"{steps} steps")
+    panels[0].set_ylim(0, 1.1)
+    panels[0].set_ylabel("share of the motion left")
+    key_below(figure)
+    return figure
+
+
 # Key of a row -> who draws rows that have it. The first that fits is taken.
 DRAWINGS: dict[str, Callable[[list[dict]], Figure]] = {
     "setting": draw_decisions,
@@ -139,6 +161,7 @@ DRAWINGS: dict[str, Callable[[list[dict]], Figure]] = {
     "agreement": draw_agreement,
     "angle": draw_forces,
     "recursions": draw_recursions,
+    "unseen": draw_amount,
     "labels": draw_labels,
     "way": draw_quality,
     "regularity": draw_regularity,

@@ -256,6 +256,116 @@ ALSO_RIGHT |= {
 }
 
 
+def force_as_a_share(difference, gradient, L):
+    """Optical flow times how much of it the brake lets through."""
+    size = gradient.norm(dim=1, keepdim=True)
+    return (difference * gradient / size**2) / (1 + (difference / (2 * L * size)) ** 2)
+
+
+def force_by_direction(difference, gradient, L):
+    """One component after the other."""
+    size = sum(component**2 for component in gradient.unbind(1))
+    scale = difference[:, 0] / (size + difference[:, 0] ** 2 / (4 * L**2))
+    return torch.stack([component * scale for component in gradient.unbind(1)], 1)
+
+
+def smooth_by_shifts(field, taps):
+    """Sum of shifted copies, each times its tap."""
+    radius = len(taps) // 2
+    for axis in range(2, field.dim()):
+        size = field.shape[axis]
+        field = sum(
+            tap * field.index_select(axis, (torch.arange(size) + shift).clamp(0, size - 1))
+            for shift, tap in zip(range(-radius, radius + 1), taps, strict=True)
+        )
+    return field
+
+
+def smooth_by_windows(field, taps):
+    """A padded axis, cut into windows."""
+    radius = len(taps) // 2
+    for axis in range(2, field.dim()):
+        last = field.movedim(axis, -1)
+        ends = [last[..., :1].expand(*last.shape[:-1], radius), last, last[..., -1:].expand(*last.shape[:-1], radius)]
+        field = (torch.cat(ends, -1).unfold(-1, len(taps), 1) @ taps).movedim(-1, axis)
+    return field
+
+
+def bracket_by_einsum(v, u, gradient_v, gradient_u):
+    """Summed over the axis of the derivative."""
+    return torch.einsum("bij...,bj...->bi...", gradient_v, u) - torch.einsum("bij...,bj...->bi...", gradient_u, v)
+
+
+def bracket_by_loops(v, u, gradient_v, gradient_u):
+    """Component by component."""
+    dims = v.shape[1]
+    return torch.stack(
+        [sum(gradient_v[:, i, j] * u[:, j] - gradient_u[:, i, j] * v[:, j] for j in range(dims)) for i in range(dims)],
+        1,
+    )
+
+
+def loss_by_differences(moving, fixed, u, weight):
+    """Differences by slices."""
+    roughness = 0
+    for axis in range(2, u.dim()):
+        size = u.shape[axis]
+        step = u.narrow(axis, 1, size - 1) - u.narrow(axis, 0, size - 1)
+        roughness = roughness + step.square().sum(1).mean()
+    return F.mse_loss(fields.sample(moving, u), fixed) + weight * roughness
+
+
+def loss_by_components(moving, fixed, u, weight):
+    """Each component's derivatives on their own."""
+    components = [u[:, d] for d in range(u.shape[1])]
+    rough = sum(one.diff(dim=axis).pow(2).mean() for one in components for axis in range(1, one.dim()))
+    return ((fixed - fields.warp(moving, u)) ** 2).mean() + rough * weight
+
+
+def adam_by_torch(values, slope, mean, square, step, rate):
+    """torch's own, its state put in place."""
+    unknowns = values.clone().requires_grad_()
+    optimiser = torch.optim.Adam([unknowns], lr=rate)
+    state = {"step": torch.tensor(step - 1.0), "exp_avg": mean.clone(), "exp_avg_sq": square.clone()}
+    optimiser.state[unknowns] = state
+    unknowns.grad = slope.clone()
+    optimiser.step()
+    return unknowns.detach(), optimiser.state[unknowns]["exp_avg"], optimiser.state[unknowns]["exp_avg_sq"]
+
+
+def adam_by_lerp(values, slope, mean, square, step, rate):
+    """Running means as interpolations, the corrections in the rate."""
+    mean, square = mean.lerp(slope, 0.1), square.lerp(slope.square(), 0.001)
+    root = square.sqrt() / (1 - 0.999**step) ** 0.5
+    return [values - rate / (1 - 0.9**step) * mean / (root + 1e-8), mean, square]
+
+
+def squaring_by_warps(velocity, number):
+    """Each channel is an image that is read where the field leads."""
+    u = velocity * 0.5**number
+    for _ in range(number):
+        u = u + fields.sample(u, u)
+    return u
+
+
+def squaring_recursively(velocity, number):
+    """Half the time twice."""
+    if number == 0:
+        return velocity
+    half = squaring_recursively(velocity / 2, number - 1)
+    return fields.compose(half, half)
+
+
+ALSO_RIGHT |= {
+    "demons-force": (force_as_a_share, force_by_direction),
+    "demons-smooth": (smooth_by_shifts, smooth_by_windows),
+    "demons-bracket": (bracket_by_einsum, bracket_by_loops),
+    "learning-loss": (loss_by_differences, loss_by_components),
+    "learning-adam": (adam_by_torch, adam_by_lerp),
+    "learning-squaring": (squaring_by_warps, squaring_recursively),
+}
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_the_right_function_and_others_that_do_the_same(name):
     task = TASKS[name]

@@ -43,6 +43,7 @@ class Found:
         ("agreement", audit.draw_agreement),
         ("angle", drivenmorph.draw_forces),
         ("recursions", rman.draw_recursions),
+        ("unseen", experiments.draw_amount),
         ("labels", segreg.draw_labels),
         ("way", segreg.draw_quality),
         ("regularity", segreg.draw_regularity),
@@ -50,7 +51,7 @@ class Found:
 )
 def test_rows_are_drawn_by_what_they_hold(key, drawing, monkeypatch):
     assert DRAWINGS[key] is drawing
-    assert len(DRAWINGS) == 15
+    assert len(DRAWINGS) == 16
     seen = []
     monkeypatch.setitem(DRAWINGS, key, lambda rows: seen.append(rows) or Figure())
     rows = [{"seed": 0, key: 1.0}]
