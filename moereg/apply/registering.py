@@ -185,9 +185,12 @@ def _canonical_mask(inputs: Inputs) -> Tensor:
 
 def _on_fixed_grid(inputs: Inputs, canon, alignment: Alignment, thin: int | None) -> Pair:
     """The linearly aligned moving image and the fixed one, normalised, on the fixed image's canonical grid."""
-    still = torch.zeros(3, *canon.grid.shape)
-    aligned = whole_map(still, canon.grid, alignment.matrix)
-    moved, _ = pull(inputs.moving.data, inputs.moving.grid, aligned, outside=None)
+    moving = canonical(inputs.moving.volume)
+    if alignment.kind == "none" and same_grid(moving.grid, canon.grid):
+        moved = moving.data  # as it is: reading at whole voxels would still round, and routers see that
+    else:
+        aligned = whole_map(torch.zeros(3, *canon.grid.shape), canon.grid, alignment.matrix)
+        moved, _ = pull(inputs.moving.data, inputs.moving.grid, aligned, outside=None)
     spacing = canon.spacing if thin is None else tuple(np.delete(canon.spacing, thin))
     return Pair(
         normalise(_squeezed(moved.float(), thin)),

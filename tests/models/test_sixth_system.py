@@ -61,13 +61,14 @@ def test_train_evaluate_register_and_explore(sixth, table, tmp_path):
     assert 0 < numbers["dice"] < 1
 
     images = [str(table.parent / f"{name}.nii.gz") for name in ("moving", "fixed")]
-    assert cli.main(["register", *images, "--weights", weights, "--out", str(out / "pair"), *cpu]) == 0
+    here = ["--out", str(out / "pair"), "--init", "none"]
+    assert cli.main(["register", *images, "--weights", weights, *here, *cpu]) == 0
     pair = box_pair((12, 10, 9), (3, 3, 3), (4, 3, 3), (2, 1, 0))
     with torch.no_grad():  # the file stores its axes from left to right and front to back, the network sees them so
         field = model(pair.moving.flip(2, 3)[None], pair.fixed.flip(2, 3)[None]).displacement[0]
     vectors = nib.load(out / "pair" / "displacement.nii.gz").get_fdata()[:, :, :, 0]
     expected = field.numpy().T[..., ::-1] * [-1.5, -2, 3]
-    assert np.allclose(vectors, expected, atol=1e-6)
+    assert np.allclose(vectors, expected, atol=1e-5)  # a file holds places of the whole map in float32
     assert np.abs(vectors).max() > 1e-4
 
     assert cli.main(["explore", "--weights", weights, *data, "--out", str(out / "page.html"), *cpu]) == 0
