@@ -67,8 +67,9 @@ def test_train_evaluate_register_and_explore(sixth, table, tmp_path):
     with torch.no_grad():  # the file stores its axes from left to right and front to back, the network sees them so
         field = model(pair.moving.flip(2, 3)[None], pair.fixed.flip(2, 3)[None]).displacement[0]
     vectors = nib.load(out / "pair" / "displacement.nii.gz").get_fdata()[:, :, :, 0]
-    expected = field.numpy().T[..., ::-1] * [-1.5, -2, 3]
-    assert np.allclose(vectors, expected, atol=1e-5)  # a file holds places of the whole map in float32
+    # written on the file's own axes, in millimetres LPS
+    expected = field.flip(2, 3).numpy().T[..., ::-1] * [-1.5, -2, 3]
+    assert np.allclose(vectors, expected, atol=1e-5)
     assert np.abs(vectors).max() > 1e-4
 
     assert cli.main(["explore", "--weights", weights, *data, "--out", str(out / "page.html"), *cpu]) == 0
