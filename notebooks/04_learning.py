@@ -11,7 +11,7 @@
 #     name: python3
 #   moereg:
 #     budget:
-#       smoke_seconds: 45
+#       smoke_seconds: 55
 #       full_seconds: 300
 #       peak_memory_mb: 1000
 # ---
