@@ -54,7 +54,8 @@ def amount(
         for seed in protocol.seeds:
             model = train_one(few, own, seed)
             row = {"trained": task.name, "pairs": count, "steps": number, "seed": seed}
-            row["seen"], row["unseen"] = share_left(model, few.train[:16]), share_left(model, usual.test)
+            seen = [few.train[i] for i in range(min(16, count))]
+            row["seen"], row["unseen"] = share_left(model, seen), share_left(model, usual.test)
             row["left"] = {name: share_left(model, pairs) for name, pairs in tests.items()}
             row["folds"] = evaluate({"": model}, usual.test, surfaces=False)[""]["fold_fraction"]
             rows.append(row)
