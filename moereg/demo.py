@@ -21,7 +21,7 @@ from moereg.classical import METHODS, identity
 from moereg.data import datasets
 from moereg.data.pairs import Pairs
 from moereg.files import check_folder, write_json_whole
-from moereg.metrics import TABLE_ROWS, evaluate, paired_effect, text_table
+from moereg.metrics import TABLE_ROWS, evaluate, method_effects, text_table
 from moereg.models import build, load_model, save_weights
 from moereg.training import History, TrainingConfig, best_device, fit
 from moereg.viz.payload import explorer_payload
@@ -213,15 +213,13 @@ def verdict(methods: dict[str, dict]) -> str:
 def _compare(methods: dict[str, dict], ours: str, theirs: str) -> tuple[bool, str]:
     """Is ours worse in anything? And "SHMoAReg to Demons: Dice 0.770 to 0.892, worse (-0.122 [-0.130, -0.114])."."""
     first, second = methods[ours], methods[theirs]
-    behind, parts = False, []
-    for name in _known(first):
-        key = {"dice": "dice_mean"}.get(name, name)
-        effect = paired_effect(*([pair[key] for pair in method["pairs"]] for method in (first, second)))
-        title, unit = JUDGED[name]
-        judged = effect.judged(name)
-        behind = behind or judged == "worse"
-        parts.append(f"{title} {first[name]:.3f} to {second[name]:.3f}{unit}, {judged} ({effect.text()})")
-    return behind, f"{TITLES[ours]} to {TITLES[theirs]}: {'; '.join(parts)}."
+    effects = method_effects(first, second, tuple(JUDGED))
+    judged = {name: effect.judged(name) for name, effect in effects.items()}
+    parts = [
+        f"{JUDGED[name][0]} {first[name]:.3f} to {second[name]:.3f}{JUDGED[name][1]}, {judged[name]} ({effect.text()})"
+        for name, effect in effects.items()
+    ]
+    return "worse" in judged.values(), f"{TITLES[ours]} to {TITLES[theirs]}: {'; '.join(parts)}."
 
 
 def _known(method: dict) -> list[str]:

@@ -11,7 +11,7 @@ from moereg.data import datasets
 from moereg.metrics import evaluate
 from moereg.models import MODELS, build_for, load_model
 from moereg.models.storage import read_tensors
-from moereg.training import fit
+from moereg.training import Refined, fit
 from tests.oracle_models import Shift, ShiftSizes, box_pair, enter
 from tools import cards
 from tools import weights as tool
@@ -36,14 +36,17 @@ def test_in_miniature(tmp_path, capsys, monkeypatch):
     assert card["parameters"] == sum(parameter.numel() for parameter in model.parameters())
     assert card["sizes"]["widths"] == list(model.sizes.widths)
     assert card["training"]["steps"] == recipe.training.steps  # as the recipe has it
-    assert list(card["methods"]) == ["identity", "demons-symmetric", "abdomen-flat"]
+    assert list(card["methods"]) == ["identity", "demons-symmetric", "abdomen-flat", "abdomen-flat, refined"]
+    assert card["refined"] == 2  # in miniature
     for values in card["methods"].values():
         assert len(values["pairs"]) == 2
         assert values["dice"] == pytest.approx(sum(pair["dice_mean"] for pair in values["pairs"]) / 2)
         assert sorted(values["pairs"][0]) == ["dice_mean", "epe", "fold_fraction", "pair"]
     test = real("abdomen", "test", shape=(24, 24), count=2)
     beside = {name: METHODS[name] for name in ("identity", "demons-symmetric")}
-    for name, measured in evaluate(beside | {"abdomen-flat": model}, test, surfaces=False).items():
+    refined = Refined(model, 2, similarity="lncc", smoothness=recipe.training.smoothness)
+    networks = {"abdomen-flat": model, "abdomen-flat, refined": refined}
+    for name, measured in evaluate(beside | networks, test, surfaces=False).items():
         assert card["methods"][name]["epe"] == pytest.approx(measured["epe"])
     assert card["made"]["seconds"] > 0
     assert card["made"]["precision"] in ("float16", "float32")
@@ -138,12 +141,14 @@ def test_the_page_says_first_where_a_network_is_behind():
         "parameters": 1234,
         "split": {"train pairs": "all", "test pairs": 2},
         "training": {"labels": 1.0, "steps": 2000, "pairs_per_step": 1, "seed": 3},
+        "refined": 20,
         "made": made | {"validation": [{"step": 1000, "dice": 0.5}, {"step": 2000, "dice": 0.75}]},
         "methods": {
             "identity": method([0.2, 0.3], [3.0, 3.0], left=0.25),
             "weaker": method([0.6, 0.7], [2.0, 2.0], left=0.65),
             "stronger": method([0.8, 0.9], [1.5, 1.5], seconds=0.4, left=None),
             "liver": method([0.7, 0.8], [1.5, 1.5], left=0.75),
+            "liver, refined": method([0.8, 0.9], [1.5, 1.5], seconds=1.0, left=0.85),
         },
     }
     text = cards.page([card])
@@ -155,12 +160,18 @@ def test_the_page_says_first_where_a_network_is_behind():
     assert "better (+0.100 [+0.100, +0.100]); endpoint error 1.500 against 2.000, better (-0.500" in text
     assert "Against identity" not in text
     assert (
+        "- With 20 steps of instance optimisation, against itself without: Dice 0.850 against 0.750, better (+0.100 "
+        "[+0.100, +0.100]); endpoint error 1.500 against 1.500, not told apart (+0.000 [+0.000, +0.000]); 10.00 of its "
+        "time." in text
+    )
+    assert "Against liver" not in text
+    assert (
         "A network. 1,234 parameters, stored as float16, trained with the labels of the training pairs: 2,000 steps of "
         "1 pair in both directions out of all pairs, seed 3, 60 minutes on cpu (1 thread, torch 2, 2026-01-02). "
         "Measured on 2 pairs of the test split." in text
     )
-    assert "| Dice left | 0.250 | 0.650 | – | 0.750 |" in text
-    assert "| folded voxels, % | 0.020 | 0.020 | 0.020 | 0.020 |" in text
+    assert "| Dice left | 0.250 | 0.650 | – | 0.750 | 0.850 |" in text
+    assert "| folded voxels, % | 0.020 | 0.020 | 0.020 | 0.020 | 0.020 |" in text
     assert "Hausdorff" not in text
     assert "after so many steps: 0.500 (1,000), 0.750 (2,000)." in text
 

@@ -26,8 +26,8 @@ from moereg.demo import machine
 from moereg.files import write_json_whole
 from moereg.metrics import evaluate
 from moereg.models import WEIGHTS_FOLDER, build_for, load_model, save_weights
-from moereg.training import TrainingConfig, best_device, fit, prepare
-from tools.cards import write_page
+from moereg.training import Refined, TrainingConfig, best_device, fit, prepare
+from tools.cards import refined_name, write_page
 
 ROOT = Path(__file__).resolve().parent.parent
 HALF_COSTS_AT_MOST = 0.001  # of mean Dice
@@ -46,6 +46,7 @@ class Recipe:
     train_pairs: int | None = None
     sizes: dict = field(default_factory=dict)
     beside: tuple[str, ...] = ("identity", "demons-symmetric")  # methods measured on the same pairs
+    refined: int = 50  # steps of instance optimisation with which the network is measured once more
 
     def pairs(self, split: str, *, quick: bool = False) -> Pairs:
         """Pairs of one split; two small ones where everything is in miniature."""
@@ -143,8 +144,10 @@ def ship(model: nn.Module, path: Path, pairs: Pairs) -> str:
 
 def card(name: str, recipe: Recipe, model: nn.Module, pairs: Pairs, *, made: dict, surfaces: bool) -> dict:
     """Everything to know about one network, every figure measured here."""
-    where = best_device(recipe.training.device)
+    where, loss = best_device(recipe.training.device), recipe.training
     methods = {method: METHODS[method] for method in recipe.beside} | {name: model.to(where)}
+    better = Refined(model, recipe.refined, similarity=loss.similarity, smoothness=loss.smoothness)
+    methods |= {refined_name(name): better}
     table = evaluate(methods, pairs, device=where, surfaces=surfaces, progress=True)
     return {
         "name": name,
@@ -156,6 +159,7 @@ def card(name: str, recipe: Recipe, model: nn.Module, pairs: Pairs, *, made: dic
         "shape": recipe.shape,
         "split": {"train pairs": recipe.train_pairs or "all", "test pairs": len(pairs)},
         "training": asdict(recipe.training),
+        "refined": recipe.refined,
         "made": made,
         "measured": machine(where) | {"code": revision()},
         "methods": {method: _brief(values) for method, values in table.items()},
@@ -186,6 +190,7 @@ def make(name: str, recipe: Recipe, *, out: Path, work: Path, quick: bool, measu
         model, seconds, curve = train(recipe, work / name, quick=quick)
         made |= {"seconds": round(seconds, 1), "validation": curve}
         made |= machine(best_device(recipe.training.device)) | {"precision": ship(model, path, test)}
+    recipe = replace(recipe, refined=2) if quick else recipe
     result = card(name, recipe, load_model(path), test, made=made, surfaces=not quick)
     write_json_whole(record, result)
     return result

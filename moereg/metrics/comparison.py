@@ -35,6 +35,8 @@ MORE_IS_BETTER = {
     "seconds_per_pair": False,
 }
 
+MEANS = {"dice": "dice_mean"}  # measure of `evaluate` -> its name in a single pair, where that is another
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -88,6 +90,15 @@ def paired_effect(first: Sequence, second: Sequence) -> Effect:
     variance, freedom = _variance_of_mean(differences)
     reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom) * variance**0.5) if freedom > 0 else float("inf")
     return Effect(mean, mean - reach, mean + reach, seeds, pairs)
+
+
+def method_effects(first: dict, second: dict, measures: Sequence[str] = ("dice", "epe")) -> dict[str, Effect]:
+    """Two methods as `evaluate` returns them: `first - second` over the pairs, for every measure that both know."""
+    known = [name for name in measures if first[name] is not None and second[name] is not None]
+    return {
+        name: paired_effect(*([pair[MEANS.get(name, name)] for pair in method["pairs"]] for method in (first, second)))
+        for name in known
+    }
 
 
 def _variance_of_mean(differences: np.ndarray) -> tuple[float, float]:

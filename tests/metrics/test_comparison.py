@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from moereg.metrics import MORE_IS_BETTER, Effect, paired_effect
+from moereg.metrics import MORE_IS_BETTER, Effect, method_effects, paired_effect
 
 pytestmark = pytest.mark.plain_errors
 GENERATOR = np.random.default_rng(0)
@@ -158,3 +158,11 @@ def test_bad_input():
         paired_effect([1.0, None], [None, 1.0])
     with pytest.raises(ValueError, match="got none"):
         paired_effect([[1.0, 2.0], [None, None]], [[1.0, 2.0], [1.0, 2.0]])
+
+
+def test_methods_are_compared_in_what_both_know():
+    first = {"dice": 0.8, "epe": 1.0, "pairs": [{"dice_mean": 0.7, "epe": 1.5}, {"dice_mean": 0.9, "epe": 0.5}]}
+    second = {"dice": 0.5, "epe": None, "pairs": [{"dice_mean": 0.3, "epe": None}, {"dice_mean": 0.7, "epe": None}]}
+    assert method_effects(first, second) == {"dice": paired_effect([0.7, 0.9], [0.3, 0.7])}
+    assert method_effects(second, first)["dice"].mean == pytest.approx(-0.3)
+    assert method_effects(first, first, ("epe",)) == {"epe": paired_effect([1.5, 0.5], [1.5, 0.5])}
