@@ -6,7 +6,7 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks student experiments weights gpu gpu-bundle book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks student slides experiments weights gpu gpu-bundle book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bundle     build the views that pages and notebooks show, from js'
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
 	@echo 'make student    the same with stubs in place of solutions, into build/student'
+	@echo 'make slides     every chapter as slides for the projector, HTML and PDF, into build/slides'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
 	@echo 'make weights    train the networks of data/weights again (hours; goes on where it was broken off)'
 	@echo 'make gpu        what only a GPU shows, in pieces, with the Python that has its torch; make gpu-bundle: the wheels it lacks'
@@ -83,6 +84,10 @@ notebooks:
 student:
 	@tools/venv.sh $(ALL)
 	$(BIN)/python -m tools.student
+
+slides:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.slides
 
 book:
 	@tools/venv.sh $(ALL)
