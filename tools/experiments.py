@@ -310,7 +310,21 @@ EXPERIMENTS: dict[str, Callable[[Scale], Outcome]] = {
     "segreg": run_segreg,
 }
 # Every image of theirs has one shape.
-FLAT = ("ablation", "axis", "contest", "stability", "decisions", "growth", "routing", "driving", "heads", "rman", "segreg")
+FLAT = (
+    "ablation",
+    "axis",
+    "contest",
+    "stability",
+    "decisions",
+    "growth",
+    "routing",
+    "driving",
+    "heads",
+    "rman",
+    "segreg",
+)
+# Described and tested, not run yet: each takes hours.
+PENDING = ("routing",)
 NEEDS_SCANS = ("contest_hippocampus", "hippocampus")
 
 # Key that only rows of one kind of experiment hold -> their sentence.
