@@ -1,6 +1,16 @@
 """Experiments: questions with controls and seeds, each answered by a `Finding` whose sentence is computed from rows."""
 
-from moereg.experiments.ablation import DECISIONS, DRIVING, HEADS, KINDS, VARIANTS, Variant, ablation, indecision
+from moereg.experiments.ablation import (
+    DECISIONS,
+    DRIVING,
+    HEADS,
+    KINDS,
+    ROUTING,
+    VARIANTS,
+    Variant,
+    ablation,
+    indecision,
+)
 from moereg.experiments.amount import amount
 from moereg.experiments.audit import audit, control_networks, expert_load
 from moereg.experiments.axis import axis_test
@@ -24,6 +34,7 @@ __all__ = [
     "DRIVING",
     "HEADS",
     "KINDS",
+    "ROUTING",
     "VARIANTS",
     "Finding",
     "Protocol",

@@ -63,6 +63,18 @@ DECISIONS: dict[str, Variant] = {
     "one expert, information": Variant({"active_experts": 1, "gate": "raw"}, {"balance": 0.0, "information": 0.1}),
     "frozen routers": Variant(prepare=with_frozen_routers),
 }
+# Does choosing pay, once a training has settled? Routers that learn and decide; that were drawn and stay; none; one for
+# all directions, with the same experts and with twice as many.
+ROUTING: dict[str, Variant] = {
+    "per direction": Variant(),
+    "frozen routers": Variant(prepare=with_frozen_routers),
+    "uniform gates": Variant({"gate": "uniform"}),
+    "plain head": Variant({"kernel_sizes": (7,), "active_experts": 1}),
+    "joint router": Variant({"routers": "joint"}),
+    "joint router, eight experts": Variant(
+        {"routers": "joint", "kernel_sizes": (1, 3, 5, 7, 9, 11, 13, 15), "active_experts": 4}
+    ),
+}
 # DrivenMorph part by part. The smoothing is learned, and hardly moves from where it starts: so it starts elsewhere.
 DRIVING: dict[str, Variant] = {
     "complete": Variant(),
