@@ -1,0 +1,39 @@
+"""One pass of a training: images in, loss out."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from moereg.models.registration import labels_for
+from moereg.training.config import TrainingConfig
+from moereg.training.loss import Batch, batch_dice, registration_loss
+from moereg.training.recompute import recomputing
+
+
+class TrainingPass(nn.Module):
+    """`(step, measure, **vars(batch)) -> {"loss", "similarity", and "dice" where it is measured}`, scalars.
+
+    What Fabric wraps, in place of the model: it copies what a wrapped module returns, and a `Registration` is frozen.
+    The network runs in the training's precision, its loss outside of autocast.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig):
+        super().__init__()
+        self.model, self.config = model, config
+        # In a tuple, else it would count as a second network.
+        self.calls: tuple[Callable] = (torch.compile(model) if config.compile else model,)
+
+    def forward(self, step: int, measure: bool, **images: Tensor | None) -> dict[str, Tensor]:
+        """Register the batch and compare."""
+        batch = Batch(**images)  # type: ignore[arg-type]
+        labels = labels_for(self.model, batch.moving_labels, batch.fixed_labels)
+        with recomputing(self.model) if self.config.checkpointing else nullcontext():
+            registration = self.calls[0](batch.moving, batch.fixed, **labels)
+        with torch.autocast(batch.moving.device.type, enabled=False):
+            loss, parts = registration_loss(registration, batch, self.config, step=step)
+        result = {"loss": loss, "similarity": parts["similarity"].detach()}
+        if measure:
+            result["dice"] = torch.tensor(batch_dice(registration, batch), dtype=torch.float64)
+        return result
