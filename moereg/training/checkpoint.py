@@ -114,7 +114,7 @@ def load_checkpoint(path: Path, model: nn.Module, config: TrainingConfig, origin
     stored = as_json(TrainingConfig()) | json.loads(header["config"])
     step, history = int(header["step"]), History(**json.loads(header["history"]))
     _check_options(path, stored, as_json(config))
-    _check_origin(path, Origin(header.get("data"), int(header.get("batch", stored["pairs_per_step"]))), origin)
+    _check_origin(path, Origin(header.get("data"), int(header.get("batch") or stored["pairs_per_step"])), origin)
     weights, average = (
         {name.removeprefix(kind): tensor for name, tensor in tensors.items() if name.startswith(kind)}
         for kind in ("model.", "average.")

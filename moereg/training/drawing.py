@@ -8,7 +8,7 @@ import torch
 
 from moereg.data.augmentation import augment
 from moereg.data.pairs import Pair, Pairs
-from moereg.processes import Process
+from moereg.processes import ALONE, Process
 from moereg.training.config import TrainingConfig
 
 
@@ -17,9 +17,7 @@ def pairs_of_a_step(config: TrainingConfig, processes: int = 1) -> int:
     return config.pairs_per_step * config.accumulate * processes
 
 
-def draw_pairs(
-    step: int, pairs: Pairs, config: TrainingConfig, *, number: int = 0, own: Process = Process()
-) -> list[Pair]:
+def draw_pairs(step: int, pairs: Pairs, config: TrainingConfig, *, number: int = 0, own: Process = ALONE) -> list[Pair]:
     """The pairs of one pass of a step, augmented where that is asked for.
 
     Args:
@@ -33,9 +31,7 @@ def draw_pairs(
     if config.augmentation is None:
         return drawn
     options = config.augmentation
-    return [
-        augment(pair, options, _generator(step, place, config)) for place, pair in zip(places, drawn, strict=True)
-    ]
+    return [augment(pair, options, _generator(step, place, config)) for place, pair in zip(places, drawn, strict=True)]
 
 
 def _generator(step: int, place: int, config: TrainingConfig) -> torch.Generator:

@@ -7,6 +7,7 @@ Started by torchrun, every process computes its share of a step's pairs and the 
 two processes is one step of a single process with twice the pairs. The first process alone writes and speaks.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -85,13 +86,12 @@ def start_fabric(config: TrainingConfig, own: Process) -> "Fabric":
     kind = best_device(config.device).type
     if own.count == 1:
         return Fabric(accelerator=kind, devices=1, precision=config.precision)
-    from lightning_fabric.plugins.environments import TorchElasticEnvironment
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else it greets from every process
     # A batch may leave an expert or a head without work, and SegReg's segmenter is not trained here.
-    strategy = DDPStrategy(
-        cluster_environment=TorchElasticEnvironment(), timeout=PATIENCE, find_unused_parameters=True
-    )
+    strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), timeout=PATIENCE, find_unused_parameters=True)
     fabric = Fabric(
         accelerator=kind,
         devices=own.local_count,
@@ -130,9 +130,7 @@ class _Training:
         self.history = found.history
         return found.step
 
-    def run(
-        self, first: int, *, progress: bool, title: str, on_step: Callable[[int, nn.Module], None] | None
-    ) -> None:
+    def run(self, first: int, *, progress: bool, title: str, on_step: Callable[[int, nn.Module], None] | None) -> None:
         """Every step from `first` on; then the model is what shall be used."""
         steps = self.config.steps
         self.model.train()
@@ -165,10 +163,9 @@ class _Training:
             measure = batch.labels is not None and step % MEASURE_EVERY == 0
             waits = number + 1 < self.config.accumulate
             with self.fabric.no_backward_sync(self.network, enabled=waits and self.own.count > 1):
-                result = self.network(step, measure, **vars(batch))
-                self.fabric.backward(result["loss"] / self.config.accumulate)
-            found.append([float(result[name].detach()) for name in ("loss", "similarity")])
-            found[-1] += [float(result["dice"]), 1.0] if measure else [0.0, 0.0]
+                value, (loss, similarity, dice) = self.network(step, measure, **vars(batch))
+                self.fabric.backward(value / self.config.accumulate)
+            found.append([loss, similarity, *((0.0, 0.0) if dice is None else (dice, 1.0))])
         loss, similarity, overlap, measured = self._over_processes(found)
         if not math.isfinite(loss):
             raise ValueError(f"loss must stay finite, got {loss} at step {step}; lower the learning rate.")
@@ -186,8 +183,8 @@ class _Training:
         means = [sum(column) / len(found) for column in zip(*found, strict=True)]
         if self.own.count == 1:
             return means
-        kind = torch.float32 if self.fabric.device.type == "mps" else torch.float64
-        return self.fabric.all_reduce(torch.tensor(means, dtype=kind, device=self.fabric.device), reduce_op="mean").tolist()
+        sent = torch.tensor(means, dtype=torch.float64, device=self.fabric.device)
+        return cast(torch.Tensor, self.fabric.all_reduce(sent, reduce_op="mean")).tolist()
 
     def save(self, step: int) -> None:
         """The checkpoint, where one is kept."""

@@ -24,8 +24,9 @@ For SegReg, similarity and smoothness are sums over regions.
 Where pairs have masks, similarity sees the fixed image alone outside of the fixed image's mask, as if the warped one
 were equal to it there: nothing pulls at such voxels, and the smooth field goes on across the border.
 
-"balance" and "information" are statistics of a whole batch, "labels" a mean over the labels that the batch has: where a
-step is computed in several passes or on several devices, each has its own. All other terms are means over pairs.
+Most terms are means over pairs, so a step may be computed in several passes or on several devices. "balance" and
+"information" are statistics of a whole batch: devices exchange them (but for SegReg), passes have each their own.
+"labels" is a mean over the labels that a batch has, of every pass on every device its own.
 """
 
 from collections.abc import Callable
@@ -78,6 +79,7 @@ def collate(pairs: Pairs, device: torch.device | str) -> Batch:
         return None if first is None or second is None else torch.cat([first, second])
 
     moving, fixed = (torch.stack([getattr(pair, name) for pair in pairs]).to(device) for name in ("moving", "fixed"))
+
     def masks(name: str) -> Tensor:
         everywhere = torch.ones_like(moving[0, :1], dtype=torch.bool)
         return torch.stack([everywhere if (mask := getattr(pair, name)) is None else mask.to(device) for pair in pairs])
@@ -144,9 +146,7 @@ def soft_dice_loss(
     """`1 - mean Dice` of linearly warped one-hot labels, over labels above zero that both images have."""
     labels = shared_labels(moving_labels, fixed_labels)
     kind = torch.promote_types(displacement.dtype, torch.float32)
-    moving, fixed = (
-        torch.cat([lab == value for value in labels], 1).to(kind) for lab in (moving_labels, fixed_labels)
-    )
+    moving, fixed = (torch.cat([lab == value for value in labels], 1).to(kind) for lab in (moving_labels, fixed_labels))
     warped = sample(moving, displacement)
     overlap = 2 * (warped * fixed).flatten(2).sum(2)
     total = (warped + fixed).flatten(2).sum(2)

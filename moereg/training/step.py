@@ -7,13 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from moereg.models.registration import labels_for
+from moereg.processes import sharing
 from moereg.training.config import TrainingConfig
 from moereg.training.loss import Batch, batch_dice, registration_loss
 from moereg.training.recompute import recomputing
 
+Seen = tuple[float, float, float | None]
+
 
 class TrainingPass(nn.Module):
-    """`(step, measure, **vars(batch)) -> {"loss", "similarity", and "dice" where it is measured}`, scalars.
+    """`(step, measure, **vars(batch)) -> loss, (loss, similarity, Dice or None)`, the first with gradient.
 
     What Fabric wraps, in place of the model: it copies what a wrapped module returns, and a `Registration` is frozen.
     The network runs in the training's precision, its loss outside of autocast.
@@ -25,15 +28,16 @@ class TrainingPass(nn.Module):
         # In a tuple, else it would count as a second network.
         self.calls: tuple[Callable] = (torch.compile(model) if config.compile else model,)
 
-    def forward(self, step: int, measure: bool, **images: Tensor | None) -> dict[str, Tensor]:
+    def forward(self, step: int, measure: bool, **images: Tensor | None) -> tuple[Tensor, Seen]:
         """Register the batch and compare."""
         batch = Batch(**images)  # type: ignore[arg-type]
         labels = labels_for(self.model, batch.moving_labels, batch.fixed_labels)
         with recomputing(self.model) if self.config.checkpointing else nullcontext():
             registration = self.calls[0](batch.moving, batch.fixed, **labels)
-        with torch.autocast(batch.moving.device.type, enabled=False):
+        # Regions differ from batch to batch: a process may have a layer's routing where another one has none.
+        alike = not hasattr(self.model, "segmenter")
+        with torch.autocast(batch.moving.device.type, enabled=False), sharing(alike):
             loss, parts = registration_loss(registration, batch, self.config, step=step)
-        result = {"loss": loss, "similarity": parts["similarity"].detach()}
-        if measure:
-            result["dice"] = torch.tensor(batch_dice(registration, batch), dtype=torch.float64)
-        return result
+        dice = batch_dice(registration, batch) if measure else None
+        # Numbers, not tensors, which would be rounded to float32.
+        return loss, (float(loss.detach()), float(parts["similarity"].detach()), dice)
