@@ -3,7 +3,7 @@
 import argparse
 from argparse import BooleanOptionalAction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moereg.cli.options import command, device_option, inputs, say, say_of_table
 
@@ -129,8 +129,8 @@ def _train(
     from moereg.training.checkpoint import as_json
     from moereg.training.configfile import write_run
 
-    own, name = this_process(), str(run.model)
-    kept = replace(run, training=as_json(config), sizes=asdict(vars(model)["sizes"]))
+    own, name = this_process(), run.model
+    kept = replace(run, training=as_json(config), sizes=asdict(vars(model)["sizes"]), **_found_anywhere(run))
 
     def keep_run(step: int, trained: "nn.Module") -> None:
         """What the run was asked for, as soon as OUT is its own."""
@@ -146,13 +146,19 @@ def _train(
             pairs,
             config,
             history,
-            data=str(run.data),
-            licence=run.licence or _licence(str(run.data)),
+            data=run.data,
+            licence=run.licence or _licence(run.data),
             started_from=run.init_weights,
             processes=own.count,
         )
         save_weights(options.out / f"{name}.safetensors", model.float(), provenance=origin)
         print(options.out / f"{name}.safetensors")
+
+
+def _found_anywhere(run: "Run") -> dict[str, str]:
+    """Entries that are files, by paths that hold from any folder."""
+    named = {name: getattr(run, name) for name in ("data", "init_weights")}
+    return {name: str(Path(path).resolve()) for name, path in named.items() if path and Path(path).is_file()}
 
 
 def asked_for(options: argparse.Namespace) -> "Run":
@@ -166,6 +172,8 @@ def asked_for(options: argparse.Namespace) -> "Run":
 
     file = options.config or (options.out / RUN if options.resume and (options.out / RUN).is_file() else None)
     run = Run() if file is None else read_run(file)
+    if file is not None and run.data.endswith(".csv"):
+        run.data = str(file.parent / run.data)
     if options.model not in (None, run.model):
         run.sizes = {}  # of another model
     for name in ("model", "data", "init_weights", "shape", "pairs", "threads", "licence"):
@@ -175,10 +183,8 @@ def asked_for(options: argparse.Namespace) -> "Run":
     names = [name for name, *_ in TRAINING.values()] + [*SWITCHES, "device"]
     run.training |= {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     for name, flag in (("model", "model"), ("data", "--data")):
-        if getattr(run, name) is None:
+        if not getattr(run, name):
             raise ValueError(f"{flag} must be named, on the command line or in the file of --config, got nothing.")
-    if run.data.endswith(".csv"):
-        run.data = str(Path(run.data).resolve()) if file or options.config else run.data
     for name in ("pairs", "threads"):
         if getattr(run, name) is not None:
             check_positive(f"--{name}", getattr(run, name), integer=True)
@@ -189,7 +195,7 @@ def _check_model(run: "Run", started: "nn.Module | None") -> None:
     from moereg.checks import check_choice
     from moereg.models import MODELS
 
-    check_choice("name", str(run.model), tuple(MODELS))
+    check_choice("name", run.model, tuple(MODELS))
     if started is not None and started.name != run.model:
         raise ValueError(f"--init-weights must be of {run.model}, got weights of {started.name}.")
 
@@ -198,8 +204,8 @@ def _pairs(run: "Run", plan) -> "Pairs":
     from moereg.data import datasets
 
     shape = plan.shape if run.shape is None else tuple(run.shape)
-    count = {} if run.pairs is None else {"count": run.pairs}
-    return datasets.load(run.data, "train", shape=shape, seed=run.training.get("seed", 0), **count)
+    options: dict[str, Any] = {} if run.pairs is None else {"count": run.pairs}
+    return datasets.load(run.data, "train", shape=shape, seed=run.training.get("seed", 0), **options)
 
 
 def _model(run: "Run", started: "nn.Module | None", pairs: "Pairs", plan) -> "nn.Module":
@@ -207,7 +213,7 @@ def _model(run: "Run", started: "nn.Module | None", pairs: "Pairs", plan) -> "nn
     from moereg.models import build_for
 
     if started is None:
-        return build_for(str(run.model), pairs, **(run.sizes or plan.sizes_of(str(run.model))))
+        return build_for(run.model, pairs, **(run.sizes or plan.sizes_of(run.model)))
     dims = vars(started)["sizes"].dims
     if dims != len(pairs[0].shape):
         raise ValueError(f"--init-weights must be of images with {len(pairs[0].shape)} axes, got weights for {dims}.")

@@ -37,7 +37,7 @@ KINDS = {"model": str, "data": str, "init_weights": str, "licence": str, "pairs"
 
 @dataclass
 class Run:
-    """What one training was asked for; None where nothing was said.
+    """What one training was asked for; None, or nothing, where nothing was said.
 
     Args:
         training: fields of `TrainingConfig` by name.
@@ -48,8 +48,8 @@ class Run:
         licence: of the weights.
     """
 
-    model: str | None = None
-    data: str | None = None
+    model: str = ""
+    data: str = ""
     shape: list[int] | None = None
     pairs: int | None = None
     threads: int | None = None
@@ -123,7 +123,7 @@ def _check_kind(path: Path, name: str, value, kind: type) -> None:
 def _table(name: str, values: dict) -> Iterator[str]:
     """Lines of one table, those of the tables within it behind them."""
     inner = {key: value for key, value in values.items() if isinstance(value, dict)}
-    plain = {key: value for key, value in values.items() if value is not None and key not in inner}
+    plain = {key: value for key, value in values.items() if value not in (None, "") and key not in inner}
     if name and (plain or not inner):
         yield f"\n[{name}]\n"
     for key, value in plain.items():

@@ -28,7 +28,7 @@ from moereg.training.config import History, TrainingConfig, best_device, check_p
 from moereg.training.drawing import draw_pairs, pairs_of_a_step
 from moereg.training.loss import collate
 from moereg.training.schedule import learning_rate
-from moereg.training.step import TrainingPass
+from moereg.training.step import Seen, TrainingPass
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -157,15 +157,15 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.config)
         self.optimizer.zero_grad()
-        found = []
+        found: list[Seen] = []
         for number in range(self.config.accumulate):
             batch = collate(draw_pairs(step, self.pairs, self.config, number=number, own=self.own), self.fabric.device)
             measure = batch.labels is not None and step % MEASURE_EVERY == 0
             waits = number + 1 < self.config.accumulate
             with self.fabric.no_backward_sync(self.network, enabled=waits and self.own.count > 1):
-                value, (loss, similarity, dice) = self.network(step, measure, **vars(batch))
+                value, seen = self.network(step, measure, **vars(batch))
                 self.fabric.backward(value / self.config.accumulate)
-            found.append([loss, similarity, *((0.0, 0.0) if dice is None else (dice, 1.0))])
+            found.append(seen)
         loss, similarity, overlap, measured = self._over_processes(found)
         if not math.isfinite(loss):
             raise ValueError(f"loss must stay finite, got {loss} at step {step}; lower the learning rate.")
@@ -178,7 +178,7 @@ class _Training:
         self.history.dice.append(dice)
         return loss, dice
 
-    def _over_processes(self, found: list[list[float]]) -> list[float]:
+    def _over_processes(self, found: list[Seen]) -> list[float]:
         """Means over passes and processes."""
         means = [sum(column) / len(found) for column in zip(*found, strict=True)]
         if self.own.count == 1:

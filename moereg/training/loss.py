@@ -169,10 +169,15 @@ def batch_dice(registration: Registration, batch: Batch) -> float:
     Raises:
         ValueError: a batch without label maps.
     """
+    values = batch_overlaps(registration, batch)
+    return sum(values) / max(len(values), 1)
+
+
+def batch_overlaps(registration: Registration, batch: Batch) -> list[float]:
+    """Dice of every label of every image of a batch. Raises as `batch_dice`."""
     if batch.labels is None:
         raise ValueError("batch must have label maps to be measured by, got none.")
     moving_labels, fixed_labels = batch.labels
     warped = warp_labels(moving_labels, registration.displacement.detach().float())
     scores = [dice(w, f) for w, f in zip(warped, fixed_labels, strict=True)]
-    values = [value for score in scores for value in score.values()]
-    return sum(values) / max(len(values), 1)
+    return [value for score in scores for value in score.values()]

@@ -41,7 +41,6 @@ def provenance(
         "data": Path(data).name,
         "identity": identity_of(pairs),
         "pairs": len(pairs),
-        "shape": list(pairs[0].shape),
         "scans": scans_of(pairs),
         "licence": licence,
         "started_from": started_from,

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from moereg.models.registration import labels_for
 from moereg.processes import sharing
 from moereg.training.config import TrainingConfig
-from moereg.training.loss import Batch, batch_dice, registration_loss
+from moereg.training.loss import Batch, batch_overlaps, registration_loss
 from moereg.training.recompute import recomputing
 
-Seen = tuple[float, float, float | None]
+Seen = tuple[float, float, float, int]  # loss, similarity, sum of Dice over labels and images, how many they are
 
 
 class TrainingPass(nn.Module):
-    """`(step, measure, **vars(batch)) -> loss, (loss, similarity, Dice or None)`, the first with gradient.
+    """`(step, measure, **vars(batch)) -> loss, Seen)`, the first with gradient.
 
     What Fabric wraps, in place of the model: it copies what a wrapped module returns, and a `Registration` is frozen.
     The network runs in the training's precision, its loss outside of autocast.
@@ -38,6 +38,6 @@ class TrainingPass(nn.Module):
         alike = not hasattr(self.model, "segmenter")
         with torch.autocast(batch.moving.device.type, enabled=False), sharing(alike):
             loss, parts = registration_loss(registration, batch, self.config, step=step)
-        dice = batch_dice(registration, batch) if measure else None
+        overlaps = batch_overlaps(registration, batch) if measure else []
         # Numbers, not tensors, which would be rounded to float32.
-        return loss, (float(loss.detach()), float(parts["similarity"].detach()), dice)
+        return loss, (float(loss.detach()), float(parts["similarity"].detach()), sum(overlaps), len(overlaps))

@@ -56,7 +56,8 @@ def train(out, *options, model="shift", code=0):
         return None
     tensors, header = storage.read_tensors(out / f"{model}.safetensors")
     _, checkpoint = storage.read_tensors(out / "checkpoint.safetensors")
-    assert header == {key: checkpoint[key] for key in ("model", "sizes")}
+    assert {key: header[key] for key in ("model", "sizes")} == {key: checkpoint[key] for key in ("model", "sizes")}
+    assert json.loads(header["provenance"])["training"] == json.loads(checkpoint["config"])
     return json.loads(checkpoint["config"]), json.loads(checkpoint["history"]), tensors
 
 
@@ -65,7 +66,11 @@ def test_weights_and_checkpoint_are_written_and_the_path_is_printed(pairs, tmp_p
     printed, progress = capsys.readouterr()
     assert printed == f"{tmp_path / 'new' / 'shift.safetensors'}\n"
     assert "shift: 100%" in progress
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["checkpoint.safetensors", "shift.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "checkpoint.safetensors",
+        "run.toml",
+        "shift.safetensors",
+    ]
     assert len(history["loss"]) == config["steps"] == 4
     assert tensors["offset"].abs().max() > 0
     assert torch.equal(load_model(tmp_path / "new" / "shift.safetensors").offset, tensors["offset"])
@@ -136,8 +141,10 @@ def test_columns_that_mean_nothing_are_named(pairs, tmp_path, capsys):
 
 def test_a_checkpoint_with_other_options_is_not_gone_on_from(pairs, tmp_path, capsys):
     train(tmp_path, "--steps", "2")
-    train(tmp_path, "--steps", "3", "--resume", code=2)
-    assert "must have been made with steps = 3, got 2" in capsys.readouterr().err
+    train(tmp_path, "--steps", "1", "--resume", code=2)
+    assert "must have been made with 1 steps at most, for none can be taken back, got 2" in capsys.readouterr().err
+    train(tmp_path, "--smoothness", "0.7", "--resume", code=2)
+    assert "must have been made with smoothness = 0.7, got 0.1" in capsys.readouterr().err
 
 
 def test_the_plan_gives_shmoareg_its_sizes_and_nothing_to_others(pairs, tmp_path, monkeypatch):
