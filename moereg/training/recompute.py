@@ -6,7 +6,8 @@ time. Source: Chen et al. 2016, "Training deep nets with sublinear memory cost";
 `torch.utils.checkpoint`.
 
 A part is the outermost module that is called and at most `DEPTH` levels of modules deep: a block of convolutions, a
-mixture of experts, a block of attention. So no model has to say what its parts are.
+mixture of experts, a block of attention. So no model has to say what its parts are. VoxelMorph gains
+nothing: its blocks are single convolutions, whose inputs are kept either way.
 """
 
 from collections.abc import Iterator
