@@ -16,6 +16,7 @@ from moereg.training import schedule as schedules
 from moereg.training.average import WeightAverage
 from moereg.training.config import check_precision
 from moereg.training.loss import within
+from moereg.training.memory import kept_bytes
 from moereg.training.recompute import depth, parts_of, recomputing
 from moereg.training.step import TrainingPass
 
@@ -102,23 +103,13 @@ def test_the_network_is_compiled_where_that_is_asked_for(pairs, monkeypatch):
 # ---- recomputation ----
 
 
-def kept_bytes(model, batch, config):
-    """Bytes that the forward pass keeps for the backward pass, every storage once; loss and gradient too."""
-    storages = {}
-
-    def keep(tensor):
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        kept.append(tensor)  # alive, so that no address is used twice
-        return tensor
-
-    kept = []
+def computed(model, batch, config):
+    """Bytes kept from the forward to the backward pass, loss, gradient."""
     model = copy.deepcopy(model).double()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss, _ = TrainingPass(model, config)(0, False, **vars(batch))
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    loss, _ = TrainingPass(model, config)(0, False, **vars(batch))
     loss.backward()
     gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-    return sum(size for place, size in storages.items() if place not in own), float(loss.detach()), gradients
+    return kept_bytes(model, batch, config), float(loss.detach()), gradients
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -129,12 +120,29 @@ def test_recomputed_activations_are_not_kept_and_change_nothing(name, pairs):
                for key, value in vars(batch).items()}  # fmt: skip
     batch = replace(batch, **doubled)
     model = model_of(name)
-    plain, loss, gradient = kept_bytes(model, batch, EXACT)
-    less, same_loss, same_gradient = kept_bytes(model, batch, replace(EXACT, checkpointing=True))
+    plain, loss, gradient = computed(model, batch, EXACT)
+    less, same_loss, same_gradient = computed(model, batch, replace(EXACT, checkpointing=True))
     assert same_loss == loss
     assert (same_gradient - gradient).abs().max() < 1e-12
     assert less < 0.5 * plain
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_kept_bytes_by_hand(pairs):
+    """A product by a weight keeps its input, the mean of a square its difference; the weight is not counted."""
+
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def forward(self, moving, fixed):
+            field = torch.zeros(2, 2, 24, 24)
+            return models.Registration(field, moving * self.weight)
+
+    batch = collate(pairs[:1], "cpu")
+    config = TrainingConfig(similarity="mse", smoothness=0)
+    assert kept_bytes(Scale(), batch, config) == 2 * 2 * 24 * 24 * 4
 
 
 def test_parts_are_blocks_and_not_their_convolutions():
