@@ -520,7 +520,7 @@ CALLS = {
     ),
     "image as a field": (lambda: load_displacement("a.nii"), "a.nii must hold a displacement of shape (X, Y, Z, 1, 3)"),
     "no grid": (lambda: load_grid("pairs.csv"), "pairs.csv must be a NIfTI file, but it cannot be read as one"),
-    "precision": (lambda: TrainingConfig(precision="64-true"), "precision must be one of '32-true'"),
+    "precision": (lambda: TrainingConfig(precision="16-true"), "precision must be one of '32-true'"),
     "pair, shapes": (lambda: models.build("rman")(FIELD[None, :1], FIELD[None, :1, 1:]), "must have the same shape"),
     "pair, whole numbers": (
         lambda: models.build("rman")(FIELD.long()[None], FIELD.long()[None]),

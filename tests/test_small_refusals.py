@@ -105,7 +105,10 @@ REFUSED = {
         "context must have 4 channels",
     ),
     "head_dim": (lambda: MultiHeadAttention(4, heads=2, head_dim=0), "head_dim must be a positive integer"),
-    "precision": (lambda: TrainingConfig(precision="bf16-true"), "precision must be one of '32-true', '16-mixed', 'bf"),
+    "precision": (
+        lambda: TrainingConfig(precision="bf16-true"),
+        "precision must be one of '32-true', '16-mixed', 'bf",
+    ),
     "seed": (lambda: TrainingConfig(seed=-1), r"seed must be a whole number from zero on, below 2\^32, got -1"),
 }
 

@@ -25,10 +25,16 @@ STYLE = [
     [*PYTHON, "tools.bundle", "--check"],
 ]
 # Two processes share the unit tests by files; torch takes one thread in each.
-UNIT = [*PYTEST, "-m", "not notebook and not book and not browser and not bench", "--ignore=tests/bench"]
+UNIT = [
+    *PYTEST,
+    "-m",
+    "not notebook and not book and not browser and not bench and not processes",
+    "--ignore=tests/bench",
+]
 LAYERS = {
     "style": STYLE,
     "unit": [[*UNIT, "-n", "2", "--dist", "loadfile"]],
+    "processes": [[*PYTEST, "-m", "processes", "tests/training"]],
     "notebooks": [[*PYTEST, "-m", "notebook", "tests/test_notebooks.py"]],
     "book": [[*PYTEST, "-m", "book", "tests/test_book.py"]],
     "browser": [[*PYTEST, "-m", "browser", "tests"]],

@@ -1,16 +1,21 @@
 """`moereg`: the command line. Every command imports what it needs when it runs, so `--help` answers at once."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
-from moereg.cli import registering
+from moereg.cli import registering, training
 from moereg.cli.options import command as _command
 from moereg.cli.options import device_option as _device_option
+from moereg.cli.options import inputs as _inputs
+from moereg.cli.options import say, say_of_table
 from moereg.cli.registering import run_apply, run_compose, run_invert, run_register
+from moereg.cli.training import run_describe, run_train
+from moereg.processes import this_process
 
 __all__ = [
     "main",
@@ -18,6 +23,7 @@ __all__ = [
     "run_apply",
     "run_compose",
     "run_demo",
+    "run_describe",
     "run_doctor",
     "run_evaluate",
     "run_explore",
@@ -33,15 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The second kind names a file with everything that a report of the fault needs.
     """
     options = parser().parse_args(arguments)
+    own = this_process()
     try:
-        options.run(options)
+        with nullcontext() if own.first else redirect_stdout(io.StringIO()):
+            options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has read enough
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, TypeError, OSError) as error:
-        print(f"moereg {options.command}: {_sentence(error)}", file=sys.stderr)
+        place = "" if own.first else f" (process {own.rank})"
+        print(f"moereg {options.command}{place}: {_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
@@ -97,16 +106,10 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--data", default="abdomen", help="abdomen, brain, cardiac, lung, hippocampus, or PAIRS.csv")
     demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for what comes out")
     demo.add_argument("--steps", type=int, help="training steps of each model (default: by data and device)")
-    _training_options(demo)
+    demo.add_argument("--seed", type=int, default=0, help="of phantoms, first weights and the order of pairs")
+    _device_option(demo)
 
-    train = _command(commands, "train", run_train, "train one model")
-    train.add_argument("model", help="a row of moereg.models.MODELS, for instance shmoareg; a wrong name lists them")
-    train.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
-    train.add_argument("--out", type=Path, required=True, help="folder for checkpoint and weights")
-    train.add_argument("--steps", type=int, help="training steps")
-    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
-    _training_options(train)
-
+    training.add_commands(commands)
     registering.add_commands(commands)
 
     evaluate = _command(commands, "evaluate", run_evaluate, "measure methods on pairs")
@@ -146,45 +149,15 @@ def run_demo(options: argparse.Namespace) -> None:
     print(f"\n{options.out / 'report.html'}   open it in a browser: the experts, voxel by voxel")
 
 
-def run_train(options: argparse.Namespace) -> None:
-    """`moereg train`"""
-    from dataclasses import replace
-
-    import torch
-
-    from moereg import demo
-    from moereg.data import datasets
-    from moereg.files import check_folder, check_target
-    from moereg.models import build_for, save_weights
-    from moereg.training import fit, prepare
-
-    _check_seed(options.seed)
-    plan = demo.plan_for(options.data, options.device)
-    config = replace(plan.training, seed=options.seed)
-    config = config if options.steps is None else replace(config, steps=options.steps)
-    check_folder(options.out)
-    pairs = datasets.load(options.data, "train", shape=plan.shape, seed=options.seed)
-    _say_unused(options.data, pairs)
-    if options.resume and not (options.out / "checkpoint.safetensors").exists():
-        print(f"nothing to resume: {options.out} holds no checkpoint; starting from the beginning", file=sys.stderr)
-    torch.manual_seed(options.seed)
-    model = build_for(options.model, pairs, **plan.sizes_of(options.model))
-    for name in ("checkpoint", options.model):
-        check_target(options.out / f"{name}.safetensors", _inputs(options.data, pairs))
-    prepare(model, pairs, config, progress=True)
-    fit(model, pairs, config, out=options.out, resume=options.resume, title=options.model)
-    save_weights(options.out / f"{options.model}.safetensors", model)
-    print(options.out / f"{options.model}.safetensors")
-
-
 def run_evaluate(options: argparse.Namespace) -> None:
     """`moereg evaluate`"""
     from moereg.classical import METHODS
     from moereg.data import datasets
     from moereg.files import check_target, write_json_whole
     from moereg.metrics import evaluate, text_table
-    from moereg.models import find_weights, load_model
-    from moereg.training import Refined, best_device
+    from moereg.models import find_weights, load_model, read_provenance
+    from moereg.processes import joined, use_own_gpu
+    from moereg.training import Refined, best_device, seen_in_training
 
     device = best_device(options.device)
     _check_refine(options.refine)
@@ -197,6 +170,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
             raise ValueError(f"--method and --weights must name each row once, got {name!r} {rows.count(name)} times.")
     if options.json is not None:
         check_target(options.json, [options.data, *map(find_weights, options.weights)])
+    use_own_gpu()
     methods = {name: METHODS[name] for name in options.method}
     networks = {weights: load_model(weights).to(device) for weights in options.weights}
     methods |= networks
@@ -205,13 +179,19 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if not methods:
         raise ValueError("--weights or --method must name something to evaluate, got neither.")
     pairs = datasets.load(options.data, "test", count=options.pairs)
-    _say_unused(options.data, pairs)
     if options.json is not None:
         check_target(options.json, _inputs(options.data, pairs))
-    table = evaluate(methods, pairs, device=device, progress=True)
-    print(text_table(table))
-    if options.json is not None:
-        print(write_json_whole(options.json, table))
+    say_of_table(options.data, pairs)
+    for weights in networks:
+        seen = seen_in_training(read_provenance(weights), pairs)
+        if seen:
+            say(f"{weights} was trained on {seen} of the scans in {options.data}: no test of what it does on new ones")
+    with joined() as own:
+        table = evaluate(methods, pairs, device=device, progress=own.first, own=own)
+    if own.first:
+        print(text_table(table))
+        if options.json is not None:
+            print(write_json_whole(options.json, table))
 
 
 def run_explore(options: argparse.Namespace) -> None:
@@ -242,17 +222,6 @@ def _check_seed(seed: int) -> None:
         raise ValueError(f"--seed must be a whole number from zero on, below 2^32, got {seed}.")
 
 
-def _inputs(data: str, pairs) -> list[str | Path]:
-    """Every file that a set of pairs is read from."""
-    return [data, *(path for files in getattr(pairs, "files", ()) for path in files.all)]
-
-
-def _say_unused(data: str, pairs) -> None:
-    unused = getattr(pairs, "unused", ())
-    if unused:
-        print(f"{data}: not used: {', '.join(unused)}", file=sys.stderr)
-
-
 def _check_refine(steps: int) -> None:
     if steps < 0:
         raise ValueError(f"--refine must be zero or more, got {steps}.")
@@ -260,8 +229,3 @@ def _check_refine(steps: int) -> None:
 
 def _weights_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--weights", required=True, help="file of a trained model, or a name in data/weights")
-
-
-def _training_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=int, default=0, help="of phantoms, first weights and the order of pairs")
-    _device_option(command)

@@ -70,14 +70,16 @@ def augment(pair: Pair, options: Augmentation, generator: torch.Generator) -> Pa
         generator: on the CPU; the draws are made there whatever device the pair is on.
     """
     pair = mirror(pair, options, generator)
-    moving, moving_labels = distort(pair.moving, pair.moving_labels, options, generator)
-    fixed, fixed_labels = distort(pair.fixed, pair.fixed_labels, options, generator)
+    moving, moving_labels, moving_mask = _distort(pair.moving, pair.moving_labels, pair.moving_mask, options, generator)
+    fixed, fixed_labels, fixed_mask = _distort(pair.fixed, pair.fixed_labels, pair.fixed_mask, options, generator)
     return replace(
         pair,
         moving=recolour(moving, options, generator),
         fixed=recolour(fixed, options, generator),
         moving_labels=moving_labels,
         fixed_labels=fixed_labels,
+        moving_mask=moving_mask,
+        fixed_mask=fixed_mask,
         displacement=None,
         region=None,
     )
@@ -90,7 +92,7 @@ def mirror(pair: Pair, options: Augmentation, generator: torch.Generator) -> Pai
     if not axes:
         return replace(pair, displacement=None)
     changes = {name: getattr(pair, name).flip(axes) for name in ("moving", "fixed")}
-    for name in ("moving_labels", "fixed_labels", "region"):
+    for name in ("moving_labels", "fixed_labels", "region", "moving_mask", "fixed_mask"):
         if getattr(pair, name) is not None:
             changes[name] = getattr(pair, name).flip(axes)
     if len(axes) % 2:  # two mirrorings are a turn, which makes no left of a right
@@ -106,6 +108,18 @@ def exchanged(labels: Tensor, couples: tuple[tuple[int, int], ...]) -> Tensor:
     for first, second in couples:
         result = torch.where(labels == first, second, torch.where(labels == second, first, result))
     return result
+
+
+def _distort(
+    image: Tensor, labels: Tensor | None, mask: Tensor | None, options: Augmentation, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """`distort` for an image, its labels and its mask, which moves as a label map of zero and one does."""
+    if mask is None:
+        return *distort(image, labels, options, generator), None
+    maps = [mask.long()] if labels is None else [mask.long(), labels]
+    image, moved = distort(image, torch.cat(maps), options, generator)
+    assert moved is not None
+    return image, None if labels is None else moved[1:], moved[:1] > 0
 
 
 def distort(

@@ -28,11 +28,24 @@ class Files:
     fixed: Path
     moving_labels: Path | None = None
     fixed_labels: Path | None = None
+    moving_mask: Path | None = None
+    fixed_mask: Path | None = None
 
     @property
     def all(self) -> list[Path]:
         """Every file that there is."""
-        return [path for path in (self.moving, self.fixed, self.moving_labels, self.fixed_labels) if path is not None]
+        images = (self.moving, self.fixed, self.moving_labels, self.fixed_labels)
+        return [path for path in (*images, *self.masks) if path is not None]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether both images have labels."""
+        return None not in (self.moving_labels, self.fixed_labels)
+
+    @property
+    def masks(self) -> tuple[Path | None, Path | None]:
+        """Of the moving and of the fixed image."""
+        return self.moving_mask, self.fixed_mask
 
 
 @dataclass
@@ -49,6 +62,7 @@ class FilePairs:
     label_names: dict[int, str] = field(default_factory=dict)
     common_grid: bool = True
     unused: tuple[str, ...] = ()  # columns of the table that mean nothing here
+    note: str = ""  # how the table's rows became this set, where the table does not say it
     _kept: dict[tuple[str, Path], Volume] = field(default_factory=dict, init=False, repr=False)
     _bytes: int = field(default=0, init=False, repr=False)
 
@@ -73,6 +87,8 @@ class FilePairs:
             fixed_labels=None if fixed_labels is None else fixed_labels.data.long(),
             label_names=self.label_names,
             spacing=fixed.spacing,
+            moving_mask=self._mask(files.moving_mask, moving),
+            fixed_mask=self._mask(files.fixed_mask, fixed),
             name=f"{stem(files.moving)}-{stem(files.fixed)}",
         )
 
@@ -83,7 +99,15 @@ class FilePairs:
         """
         digests = {path: digest_of(path) for path in {path for files in self.files for path in files.all}}
         rows = [[digests[path] for path in files.all] for files in self.files]
-        return hashlib.blake2b(json.dumps([rows, self.shape]).encode(), digest_size=16).hexdigest()
+        # Which of the files are masks: without any, as it was before there were masks.
+        masks = [[path is not None for path in files.masks] for files in self.files]
+        parts = [rows, self.shape, masks] if any(map(any, masks)) else [rows, self.shape]
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+    def scans(self) -> list[str]:
+        """`digest_of` every image, each once."""
+        images = {path for files in self.files for path in (files.moving, files.fixed)}
+        return sorted({digest_of(path) for path in images})
 
     def _scan(self, image: Path, labels: Path | None) -> tuple[Volume, Volume | None]:
         # The same file may be an image here and a label map there.
@@ -92,6 +116,21 @@ class FilePairs:
             return volume, None
         key = ("labels", labels)
         return volume, self._kept.get(key) or self._keep(key, self._read_labels(labels, volume))
+
+    def _mask(self, path: Path | None, image: Volume) -> Tensor | None:
+        if path is None:
+            return None
+        key = ("mask", path)
+        volume = self._kept.get(key) or self._keep(key, self._read_mask(path, image))
+        return volume.data > 0
+
+    def _read_mask(self, path: Path, image: Volume) -> Volume:
+        volume = load_labels(path)
+        check_same_grid(image.grid, volume.grid)
+        if not (volume.data > 0).any():
+            raise ValueError(f"{path} must be a mask above zero somewhere, got an empty one.")
+        inside = (volume.data > 0).to(torch.uint8)
+        return Volume(inside if self.shape is None else centre(inside, self.shape), volume.grid)
 
     def _read_image(self, path: Path) -> Volume:
         volume = load_volume(path)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from moereg.checks import check_field, check_image, check_same_space
@@ -16,7 +16,8 @@ class Pair:
     """Two images on one grid, with whatever is known about them. One item, without a batch axis.
 
     `displacement` is the truth where it is known: `moving[x + u(x)]` shows the same tissue as `fixed[x]`, in voxels.
-    `region` marks where that truth means something (the body, not the air around it).
+    `region` marks where that truth means something (the body, not the air around it). A mask marks where an image
+    counts when the other one is aligned with it.
     """
 
     moving: Float[Tensor, "channel *space"]
@@ -28,12 +29,14 @@ class Pair:
     label_names: dict[int, str] = field(default_factory=dict)
     spacing: tuple[float, ...] | None = None  # millimetres along each axis
     name: str = ""
+    moving_mask: Bool[Tensor, "1 *space"] | None = None
+    fixed_mask: Bool[Tensor, "1 *space"] | None = None
 
     def __post_init__(self):
         check_image("moving", self.moving[None])
         check_image("fixed", self.fixed[None])
         check_same_space("moving", self.moving[None], "fixed", self.fixed[None], channels=True)
-        for name in ("moving_labels", "fixed_labels", "region"):
+        for name in ("moving_labels", "fixed_labels", "region", "moving_mask", "fixed_mask"):
             value = getattr(self, name)
             if value is not None and value.shape != (1, *self.fixed.shape[1:]):
                 raise ValueError(

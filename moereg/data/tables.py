@@ -1,11 +1,15 @@
 """The table that lists pairs of files, and which of its rows are for training and which for testing.
 
-    moving,fixed,moving_labels,fixed_labels,split,moving_subject,fixed_subject
+    moving,fixed,moving_labels,fixed_labels,moving_mask,fixed_mask,label_names,split,moving_subject,fixed_subject
 
-The first two columns are needed. `split` says train, val or test for each row; a table without it is one set, or is
-parted by subject where that is asked for (`parted`). A subject is a file's content, by whatever name, and the name in
-the columns `moving_subject` and `fixed_subject` where there are any. None may stand in two splits: a network that was
-trained on a scan has seen it, whatever it is paired with.
+The first two columns are needed. A mask is a NIfTI file on its image's grid, above zero where the image counts; a row
+may have one, both or none. `label_names` says what labels are called, "1=liver; 2=spleen": once, or in as many rows as
+one likes, but never two names for one label.
+
+`split` says train, val or test for each row; a table without it is one set, or is parted by subject where that is asked
+for (`parted`). A subject is a file's content, by whatever name, and the name in the columns `moving_subject` and
+`fixed_subject` where there are any. None may stand in two splits: a network that was trained on a scan has seen it,
+whatever it is paired with.
 """
 
 import csv
@@ -20,7 +24,8 @@ from moereg.data.phantoms import SPLITS
 from moereg.data.volumes import Grid, check_same_grid, load_grid
 
 IMAGES, LABELS, SUBJECTS = ("moving", "fixed"), ("moving_labels", "fixed_labels"), ("moving_subject", "fixed_subject")
-COLUMNS = (*IMAGES, *LABELS, "split", *SUBJECTS)
+MASKS, NAMES = ("moving_mask", "fixed_mask"), "label_names"
+COLUMNS = (*IMAGES, *LABELS, *MASKS, NAMES, "split", *SUBJECTS)
 TEST_SHARE = 0.2  # of the rows, where the tool parts a table
 
 Row = tuple[int, dict[str, str]]  # line of the table, and its entries by column
@@ -41,7 +46,8 @@ def pairs_from_csv(
     Raises:
         FileNotFoundError: the table, or a file that it names, is not there.
         ValueError: no text in UTF-8; a column that is missing, doubled or misspelt; no rows; an empty entry; files of
-            one pair that lie on different grids; a subject in two splits; a table that cannot be parted.
+            one pair that lie on different grids; a subject in two splits; a table that cannot be parted; two names for
+            one label.
     """
     path = Path(path)
     columns, rows = _read(path)
@@ -49,15 +55,21 @@ def pairs_from_csv(
     files = {line: _files_of_row(path, line, row, grid_of) for line, row in rows}
     if "split" in columns:
         _check_splits(path, rows, files)
+        note = ""
         chosen = [line for line, row in rows if split in (None, row["split"])]
         if not chosen:
             raise ValueError(f"{path} must have rows whose split is {split!r}, got none.")
     elif parted and split is not None:
-        chosen = _part(path, rows, files)[split]
+        parts = _part(path, rows, files)
+        chosen = parts[split]
+        counts = ", ".join(f"{len(lines)} pairs for {name}" for name, lines in parts.items() if lines)
+        note = f"no column split, parted by subject: {counts}"
     else:
         chosen = list(files)
+        note = f"no column split, all {len(chosen)} pairs are taken" if split else ""
     unused = tuple(column for column in columns if column not in COLUMNS)
-    return FilePairs([files[line] for line in chosen], shape=shape, unused=unused)
+    label_names = _label_names(path, rows)
+    return FilePairs([files[line] for line in chosen], shape=shape, unused=unused, label_names=label_names, note=note)
 
 
 def _read(path: Path) -> tuple[list[str], list[Row]]:
@@ -103,7 +115,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
 
 def _files_of_row(table: Path, line: int, row: dict[str, str], grid_of: Callable[[Path], Grid]) -> Files:
     found = {}
-    for column in (*IMAGES, *LABELS):
+    for column in (*IMAGES, *LABELS, *MASKS):
         entry = row.get(column, "")
         if entry:
             found[column] = table.parent / entry
@@ -125,6 +137,22 @@ def _files_of_row(table: Path, line: int, row: dict[str, str], grid_of: Callable
             f"{table}, line {line}: {' and '.join(LABELS)} must both name a file, or none, got {named[0]}."
         )
     return Files(**found)
+
+
+def _label_names(path: Path, rows: list[Row]) -> dict[int, str]:
+    """What the column `label_names` says of all rows together."""
+    names: dict[int, str] = {}
+    for line, row in rows:
+        for part in filter(None, (part.strip() for part in row.get(NAMES, "").split(";"))):
+            number, sign, name = (piece.strip() for piece in part.partition("="))
+            if not (sign and name and number.isascii() and number.isdigit() and int(number) > 0):
+                raise ValueError(f"{path}, line {line}: {NAMES} must be like '1=liver; 2=spleen', got {part!r}.")
+            known = names.setdefault(int(number), name)
+            if known != name:
+                raise ValueError(
+                    f"{path}, line {line}: {NAMES} must call label {number} {known!r} as before, got {name!r}."
+                )
+    return names
 
 
 def _subjects(row: dict[str, str], files: Files) -> list[tuple[str, str]]:

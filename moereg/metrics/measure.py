@@ -12,6 +12,7 @@ from moereg.data.pairs import Pair, Pairs
 from moereg.fields import warp_labels
 from moereg.metrics.overlap import dice, endpoint_error, surface_distances
 from moereg.models.registration import Registration, labels_for
+from moereg.processes import ALONE, Process, share, whole_again
 from moereg.regularity import fold_fraction, sd_log_jacobian
 
 Method = Callable[..., Registration]  # (moving, fixed), and label maps for models that need them
@@ -64,8 +65,12 @@ def evaluate(
     device: torch.device | str = "cpu",
     surfaces: bool = True,
     progress: bool = False,
+    own: Process = ALONE,
 ) -> dict[str, dict]:
     """Every method on every pair: a plain nested dictionary, ready for JSON.
+
+    Args:
+        own: of several processes that are `joined`, each measures its share of the pairs; all return the whole.
 
     Returns:
         For each method `dice` (mean over labels, then pairs), `dice_per_label` by label name, `hd95`, `asd` (mm),
@@ -76,8 +81,9 @@ def evaluate(
         raise ValueError("pairs must hold at least one pair, got none.")
     table = {}
     for name, method in methods.items():
-        with tqdm(range(len(pairs)), desc=f"measure {name}", disable=not progress) as bar:
+        with tqdm(share(range(len(pairs)), own), desc=f"measure {name}", disable=not progress) as bar:
             scores = [score(method, pairs[i], device=device, surfaces=surfaces) for i in bar]
+        scores = whole_again(scores, own)
         table[name] = summarise(scores, pairs[0].label_names)
     return table
 

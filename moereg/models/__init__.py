@@ -9,7 +9,7 @@ from moereg.models.rman import RecursiveRegistration, RMAn, RMAnSizes
 from moereg.models.segmentation import SMALL_BACKBONE, Segmenter
 from moereg.models.segreg import SegmentedRegistration, SegReg, SegRegSizes
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
-from moereg.models.storage import WEIGHTS_FOLDER, find_weights, load_model, save_weights
+from moereg.models.storage import WEIGHTS_FOLDER, find_weights, load_model, read_provenance, save_weights
 
 __all__ = [
     "MODELS",
@@ -36,6 +36,7 @@ __all__ = [
     "build_for",
     "find_weights",
     "load_model",
+    "read_provenance",
     "save_weights",
     "seam_folds",
 ]

@@ -8,8 +8,10 @@ that the file really holds: a short file cannot ask for much memory.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,13 +24,19 @@ from moereg.files import checkout_folder, whole
 from moereg.models.registry import MODELS, build, describe
 
 WEIGHTS_FOLDER = Path("data") / "weights"
-LONGEST = 100_000  # characters of a header's sizes
+PROVENANCE = "provenance"  # key of the header
+LONGEST = 100_000  # characters of a header's sizes, and of its provenance
 LARGEST = 4096  # whole number among them, and entries of a list
 LABELS = ("segmenter_labels", "groups")  # values of label maps, which may be any
 
 
-def save_weights(path: str | Path, model: nn.Module, *, half: bool = False) -> None:
+def save_weights(
+    path: str | Path, model: nn.Module, *, half: bool = False, provenance: Mapping[str, Any] | None = None
+) -> None:
     """Write weights; the file appears whole or not at all. `half` stores 16 bits of every number, half the size.
+
+    Args:
+        provenance: where they come from, ready for JSON; see `moereg.training.provenance`. `read_provenance` reads it.
 
     Raises:
         ValueError: a model that could not be made again from its name and sizes, because a part of it was exchanged;
@@ -37,7 +45,7 @@ def save_weights(path: str | Path, model: nn.Module, *, half: bool = False) -> N
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-    header = describe(model)
+    header = describe(model) | ({} if provenance is None else {PROVENANCE: json.dumps(dict(provenance))})
     _check_finite(tensors, "model")
     try:
         with torch.random.fork_rng(devices=[]):  # its numbers are drawn for nothing
@@ -80,6 +88,23 @@ def load_model(weights: str | Path) -> nn.Module:
     _check_finite(tensors, str(path))
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def read_provenance(weights: str | Path) -> dict:
+    """Where weights come from, as their file says it; empty for files that do not, as those of old.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_model`; an entry that is no table in JSON.
+    """
+    path = find_weights(weights)
+    text = read_header(path).get(PROVENANCE, "{}")
+    try:
+        found = json.loads(text if len(text) <= LONGEST else "")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must tell its provenance as a table in JSON, got {text[:40]!r}.")
+    return found
 
 
 def build_within(name: str, sizes: dict, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -210,12 +235,23 @@ def read_tensors(path: str | Path) -> tuple[dict, dict[str, str]]:
     Raises:
         FileNotFoundError, ValueError: there is none; not a safetensors file, or not a whole one.
     """
-    path = Path(path)
+    with _opened(Path(path)) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """The header alone. Raises as `read_tensors`."""
+    with _opened(Path(path)) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"weights file {path} {'is no file' if path.exists() else 'does not exist'}.")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:  # the last three of torch, on odd tensors
         raise ValueError(
             f"{path} must be a whole safetensors file, reading it failed: {_first_line(error)}."

@@ -28,6 +28,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from moereg.checks import check_channels, check_choice
+from moereg.processes import over_processes
 
 GATES = ("raw", "renormalised", "stopped", "topk_softmax", "soft", "uniform")
 
@@ -111,8 +112,12 @@ class Routing:
         return self.indices[:, :, 0]
 
     def balance_loss(self) -> Float[Tensor, ""]:
-        """`N sum_i f_i P_i`, one when load is even (Switch Transformer); only `P` has gradient. Mean over routers."""
-        return len(self.experts) * (self.load().detach() * self.importance()).sum(1).mean()
+        """`N sum_i f_i P_i`, one when load is even (Switch Transformer); only `P` has gradient. Mean over routers.
+
+        Load and importance are those of the batch of all devices in a training on several.
+        """
+        load, importance = over_processes(self.load().detach()), over_processes(self.importance())
+        return len(self.experts) * (load * importance).sum(1).mean()
 
     def z_loss(self) -> Float[Tensor, ""]:
         """`mean (log sum_i exp x_i)^2`: keeps logits small (ST-MoE)."""
@@ -122,9 +127,9 @@ class Routing:
         """`-MI(expert; place) = mean entropy - entropy of the mean`, between `-log N` and 0, mean over routers.
 
         Low where each place is sure and places differ, so it does the work of the balance loss too (ModuleFormer, Shen
-        et al. 2023).
+        et al. 2023). `P` is the mean over the batch of all devices in a training on several.
         """
-        importance = self.importance()
+        importance = over_processes(self.importance())
         of_mean = -torch.special.xlogy(importance, importance).sum(1)
         # -MI = mean_x H(p(x)) - H(P)
         return (self.entropy().movedim(1, 0).flatten(1).mean(1) - of_mean).mean()

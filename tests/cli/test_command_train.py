@@ -6,10 +6,12 @@ import json
 import pytest
 import torch
 
-from moereg import cli, demo
+from moereg import cli, demo, models
+from moereg.cli.training import TRAINING
 from moereg.data import datasets
 from moereg.models import load_model, registry, storage
 from moereg.training import TrainingConfig
+from moereg.training.configfile import read_run
 from tests.oracle_models import Shift, box_pair, enter
 
 pytestmark = pytest.mark.plain_errors  # a type check would read pairs that the training does not
@@ -56,7 +58,8 @@ def train(out, *options, model="shift", code=0):
         return None
     tensors, header = storage.read_tensors(out / f"{model}.safetensors")
     _, checkpoint = storage.read_tensors(out / "checkpoint.safetensors")
-    assert header == {key: checkpoint[key] for key in ("model", "sizes")}
+    assert {key: header[key] for key in ("model", "sizes")} == {key: checkpoint[key] for key in ("model", "sizes")}
+    assert json.loads(header["provenance"])["training"] == json.loads(checkpoint["config"])
     return json.loads(checkpoint["config"]), json.loads(checkpoint["history"]), tensors
 
 
@@ -65,7 +68,11 @@ def test_weights_and_checkpoint_are_written_and_the_path_is_printed(pairs, tmp_p
     printed, progress = capsys.readouterr()
     assert printed == f"{tmp_path / 'new' / 'shift.safetensors'}\n"
     assert "shift: 100%" in progress
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["checkpoint.safetensors", "shift.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "checkpoint.safetensors",
+        "run.toml",
+        "shift.safetensors",
+    ]
     assert len(history["loss"]) == config["steps"] == 4
     assert tensors["offset"].abs().max() > 0
     assert torch.equal(load_model(tmp_path / "new" / "shift.safetensors").offset, tensors["offset"])
@@ -136,8 +143,10 @@ def test_columns_that_mean_nothing_are_named(pairs, tmp_path, capsys):
 
 def test_a_checkpoint_with_other_options_is_not_gone_on_from(pairs, tmp_path, capsys):
     train(tmp_path, "--steps", "2")
-    train(tmp_path, "--steps", "3", "--resume", code=2)
-    assert "must have been made with steps = 3, got 2" in capsys.readouterr().err
+    train(tmp_path, "--steps", "1", "--resume", code=2)
+    assert "must have been made with 1 steps at most, for none can be taken back, got 2" in capsys.readouterr().err
+    train(tmp_path, "--smoothness", "0.7", "--resume", code=2)
+    assert "must have been made with smoothness = 0.7, got 0.1" in capsys.readouterr().err
 
 
 def test_the_plan_gives_shmoareg_its_sizes_and_nothing_to_others(pairs, tmp_path, monkeypatch):
@@ -161,3 +170,178 @@ def test_a_model_that_learns_a_segmentation_learns_it_first(pairs, tmp_path, mon
     assert "segment: 100%" in capsys.readouterr().err
     model = load_model(tmp_path / "segreg.safetensors")
     assert model.segmenter.labels == (0, 1)
+
+
+# ---- options, and the file of a run ----
+
+
+def test_every_option_reaches_the_training_and_the_file_of_the_run(pairs, tmp_path):
+    options = {
+        "learning-rate": 0.25, "schedule": "constant", "warmup": 2, "similarity": "lncc", "window": 5,
+        "first-window": 7, "smoothness": 0.5, "labels-weight": 0.1, "motion-weight": 0.2, "folds-weight": 0.3,
+        "inverse-weight": 0.4, "balance-weight": 0.6, "information-weight": 0.7, "z-weight": 0.8, "force-weight": 0.9,
+        "pairs-per-step": 2, "accumulate": 3, "average": 0.5, "precision": "bf16-mixed", "checkpoint-every": 1,
+        "seed": 4, "steps": 3,
+    }  # fmt: skip
+    flags = [word for flag, value in options.items() for word in (f"--{flag}", str(value))]
+    config, *_ = train(tmp_path, *flags)
+    for flag, (name, *_) in TRAINING.items():
+        assert config[name] == options[flag], flag
+    found = read_run(tmp_path / "run.toml")
+    assert found.config() == TrainingConfig(
+        **{TRAINING[flag][0]: value for flag, value in options.items()}, device="cpu"
+    )
+    assert (found.model, found.data, found.sizes["dims"]) == ("shift", "abdomen", 3)
+
+
+def test_a_run_is_repeated_from_its_file_and_options_beside_it_win(pairs, tmp_path):
+    *_, weights = train(tmp_path / "a", "--smoothness", "0.5", "--seed", "3", "--shape", "9", "9", "9")
+    again = ["train", "--config", str(tmp_path / "a" / "run.toml"), "--out"]
+    assert cli.main([*again, str(tmp_path / "b")]) == 0
+    tensors, _ = storage.read_tensors(tmp_path / "b" / "shift.safetensors")
+    assert all(torch.equal(tensors[name], weights[name]) for name in weights)
+    assert (tmp_path / "a" / "run.toml").read_text() == (tmp_path / "b" / "run.toml").read_text()
+    assert pairs.asked[0] == pairs.asked[1] == (("abdomen", "train"), {"shape": (9, 9, 9), "seed": 3})
+    assert cli.main([*again, str(tmp_path / "c"), "--steps", "2", "--pairs", "7"]) == 0
+    assert pairs.asked[2] == (("abdomen", "train"), {"shape": (9, 9, 9), "seed": 3, "count": 7})
+    found = read_run(tmp_path / "c" / "run.toml")
+    assert (found.training["steps"], found.training["smoothness"], found.pairs) == (2, 0.5, 7)
+
+
+def test_what_goes_on_keeps_the_options_that_it_began_with(pairs, tmp_path, capsys):
+    train(tmp_path / "a", "--steps", "3", "--smoothness", "0.5", "--schedule", "constant", "--warmup", "1")
+    *_, expected = train(
+        tmp_path / "b", "--steps", "5", "--smoothness", "0.5", "--schedule", "constant", "--warmup", "1"
+    )
+    capsys.readouterr()
+    assert cli.main(["train", "--out", str(tmp_path / "a"), "--resume", "--steps", "5"]) == 0
+    said = capsys.readouterr().err
+    assert "lengthened from 3 to 5 steps: goes on at step 3 as if it had been long from the start\n" in said
+    tensors, _ = storage.read_tensors(tmp_path / "a" / "shift.safetensors")
+    assert torch.equal(tensors["offset"], expected["offset"])
+    assert models.read_provenance(tmp_path / "a" / "shift.safetensors")["lengthened"] == [[3, 3]]
+    assert cli.main(["train", "--out", str(tmp_path / "a"), "--resume"]) == 0
+    assert (
+        f"nothing left to do: {tmp_path / 'a'} holds all 5 steps; more --steps lengthen it\n" in capsys.readouterr().err
+    )
+
+
+def test_a_lengthened_cosine_is_said_to_be_another(pairs, tmp_path, capsys):
+    train(tmp_path, "--steps", "2")
+    train(tmp_path, "--steps", "4", "--resume")
+    said = capsys.readouterr().err
+    assert "lengthened from 2 to 4 steps: goes on at step 2 at the rate that 4 steps have there: not as if" in said
+
+
+def test_begin_with_weights(pairs, tmp_path, capsys):
+    _, _, first = train(tmp_path / "a", "--seed", "1")
+    path = tmp_path / "a" / "shift.safetensors"
+    train(tmp_path / "b", "--init-weights", str(path), "--learning-rate", "1e-30")
+    tensors, header = storage.read_tensors(tmp_path / "b" / "shift.safetensors")
+    assert all(torch.equal(tensors[name], first[name]) for name in first)
+    assert json.loads(header["provenance"])["started_from"] == str(path)
+    enter_other = ["train", "rman", "--data", "abdomen", "--out", str(tmp_path / "c"), "--init-weights", str(path)]
+    assert cli.main(enter_other) == 2
+    assert "--init-weights must be of rman, got weights of shift." in capsys.readouterr().err
+    train(path.parent, "--init-weights", str(path), code=2)
+    assert "must not be an input, which would be overwritten" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--data", "abdomen"], "model must be named, on the command line or in the file of --config, got nothing"),
+        (["shift"], "--data must be named, on the command line or in the file of --config, got nothing"),
+        (["shift", "--data", "abdomen", "--threads", "0"], "--threads must be a positive integer, got 0"),
+        (["shift", "--data", "abdomen", "--pairs", "-1"], "--pairs must be a positive integer, got -1"),
+        (["shift", "--data", "abdomen", "--checkpointing", "--compile"], "must not both be on"),
+        (["shift", "--data", "abdomen", "--precision", "16-mixed"], "on a CPU, got '16-mixed', which needs a GPU"),
+        (["shift", "--data", "abdomen", "--precision", "8"], "precision must be one of '32-true', '16-mixed'"),
+        (["shift", "--data", "abdomen", "--init-weights", "no.safetensors"], "no.safetensors does not exist"),
+        (["shift", "--data", "abdomen", "--config", "no.toml"], "no.toml must be the file of a run"),
+        (["shift", "--data", "abdomen", "--accumulate", "0"], "accumulate must be a positive integer, got 0"),
+    ],
+)
+def test_every_option_is_checked_before_any_data_is_read(options, sentence, pairs, tmp_path, capsys):
+    assert cli.main(["train", *options, "--device", "cpu", "--out", str(tmp_path / "new")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert pairs.asked == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_folder_is_checked_before_any_data_is_read(pairs, tmp_path, capsys):
+    (tmp_path / "taken").write_text("x")
+    train(tmp_path / "taken", code=2)
+    assert "taken must be a folder" in capsys.readouterr().err
+    assert pairs.asked == []
+
+
+def test_threads_are_those_asked_for(pairs, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    train(tmp_path, "--threads", "3")
+    assert asked == [3]
+
+
+# ---- what is said of labels, and what weights say of themselves ----
+
+
+@pytest.fixture
+def own(table, monkeypatch):
+    """`moereg train shift` on a table of labelled pairs."""
+    enter(monkeypatch, Shift)
+
+    def run(out, *options):
+        arguments = ["train", "shift", "--data", str(table), "--out", str(out), "--steps", "1", "--device", "cpu"]
+        return cli.main([*arguments, *options])
+
+    return run
+
+
+def test_labels_of_a_table_are_used_or_it_is_said_that_they_are_not(own, table, tmp_path, capsys):
+    assert own(tmp_path / "a") == 0
+    said = capsys.readouterr().err
+    assert f"{table}: labels of 3 pairs are not learnt from, only measured; --labels-weight uses them\n" in said
+    assert f"{table}: no column split, all 3 pairs are taken\n" in said
+    assert own(tmp_path / "b", "--labels-weight", "0.5") == 0
+    assert f"{table}: labels of 3 pairs are learnt from, weight 0.5\n" in capsys.readouterr().err
+    rows = table.read_text().splitlines()
+    for name, kept in (("some", 2), ("none", 0)):
+        part = [",".join(row.split(",")[:2]) + ",," for row in rows[1 + kept :]]
+        (table.parent / f"{name}.csv").write_text("\n".join([*rows[: 1 + kept], *part]) + "\n")
+    assert own(tmp_path / "c", "--labels-weight", "0.5", "--data", str(table.parent / "some.csv")) == 0
+    assert (
+        "labels of 2 pairs are learnt from, weight 0.5; the other 1 teach by their images alone"
+        in capsys.readouterr().err
+    )
+    assert own(tmp_path / "d", "--labels-weight", "0.5", "--data", str(table.parent / "none.csv")) == 2
+    assert "--labels-weight must have labels to weigh, got none of both images in" in capsys.readouterr().err
+    assert own(tmp_path / "e", "--motion-weight", "0.5") == 2
+    assert "--motion-weight must have pairs of known displacement, as phantoms are" in capsys.readouterr().err
+
+
+def test_weights_say_where_they_come_from_and_whom_they_know(own, table, tmp_path, capsys, monkeypatch):
+    assert own(tmp_path, "--licence", "CC-BY 4.0", "--seed", "5") == 0
+    path = tmp_path / "shift.safetensors"
+    capsys.readouterr()
+    assert cli.main(["describe", str(path)]) == 0
+    shown = capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert lines[0] == str(path)
+    for line in ("model shift", "provenance", "data pairs.csv", "licence CC-BY 4.0", "seed 5", "pairs 3", "steps 1"):
+        assert line in lines
+    assert cli.main(["evaluate", "--weights", str(path), "--data", str(table)]) == 0
+    said = capsys.readouterr().err
+    assert f"{path} was trained on 4 of the scans in {table}: no test of what it does on new ones\n" in said
+    models.save_weights(tmp_path / "old.safetensors", load_model(path))
+    assert cli.main(["describe", str(tmp_path / "old.safetensors")]) == 0
+    assert "provenance     not told; files of before did not\n" in capsys.readouterr().out
+
+
+def test_what_a_header_holds_cannot_steer_the_terminal(tmp_path, capsys):
+    storage.write_tensors(tmp_path / "w.safetensors", {"a": torch.zeros(2)}, {"model": "\x1b[2J\n", "long": "x" * 9000})
+    assert cli.main(["describe", str(tmp_path / "w.safetensors")]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) < 300
+    assert "2 (float32)" in shown

@@ -147,3 +147,81 @@ def test_a_small_object_keeps_its_shades():
     half = torch.arange(1000.0).sub(500).clamp_min(0).reshape(1, 10, 10, 10)
     low, high = np.percentile(half.numpy(), (0.5, 99.5))
     assert torch.equal(normalise(half), ((half - low) / (high - low)).clamp(0, 1))
+
+
+# ---- masks and names of labels ----
+
+
+@pytest.fixture
+def masked(scans, tmp_path):
+    """Scans a and b with masks of their first slice, labels that are 1 to 3, and an empty mask."""
+    inside = torch.zeros(1, 3, 3, 3, dtype=torch.int64)
+    save_volume(tmp_path / "nothing.nii", inside, np.eye(4))
+    inside[:, 0] = 7
+    save_volume(tmp_path / "mask.nii", inside, np.eye(4))
+    save_volume(tmp_path / "labels.nii", inside.clamp(max=2), np.eye(4))
+    save_volume(tmp_path / "apart.nii", inside, np.diag([2.0, 2, 2, 1]))
+
+    def write(columns: str, *rows: str):
+        start = f"{scans}/a.nii,{scans}/b.nii"
+        text = "\n".join([f"moving,fixed,{columns}", *(f"{start},{row}" for row in rows)])
+        (tmp_path / "pairs.csv").write_text(text + "\n")
+        return tmp_path / "pairs.csv"
+
+    return write
+
+
+def test_masks_come_with_the_pair(masked):
+    pairs = pairs_from_csv(masked("moving_mask,fixed_mask", "mask.nii,", ",mask.nii", ","))
+    for index, (moving, fixed) in enumerate([(True, False), (False, True), (False, False)]):
+        assert (pairs[index].moving_mask is not None, pairs[index].fixed_mask is not None) == (moving, fixed)
+    found = pairs[0].moving_mask
+    assert found.dtype == torch.bool
+    assert found.shape == (1, 3, 3, 3)
+    assert (int(found.sum()), bool(found[:, 0].all())) == (9, True)
+    assert pairs.unused == ()
+    wide = pairs_from_csv(masked("moving_mask", "mask.nii"), shape=(5, 3, 3))[0]
+    assert wide.moving_mask.sum() == 9  # what is padded does not count
+
+
+def test_masks_are_part_of_what_a_set_is(masked):
+    """Which image they belong to counts; without any, a set is what it was before there were masks."""
+    identities = [
+        pairs_from_csv(masked("moving_mask,fixed_mask", row)).identity() for row in ("mask.nii,", ",mask.nii", ",")
+    ]
+    assert len(set(identities)) == 3
+    assert identities[2] == pairs_from_csv(masked("site", "x")).identity()
+
+
+def test_masks_that_cannot_be(masked):
+    with pytest.raises(ValueError, match="nothing.nii must be a mask above zero somewhere, got an empty one"):
+        pairs_from_csv(masked("fixed_mask", "nothing.nii"))[0]
+    with pytest.raises(FileNotFoundError, match="line 2: fixed_mask must name a file, but there is no .*none.nii"):
+        pairs_from_csv(masked("fixed_mask", "none.nii"))
+    with pytest.raises(ValueError, match="grid"):
+        pairs_from_csv(masked("fixed_mask", "apart.nii"))
+    with pytest.raises(ValueError, match="got 'fixed_maks'; is it misspelt"):
+        pairs_from_csv(masked("fixed_maks", "mask.nii"))
+
+
+def test_labels_have_the_names_that_the_table_gives_them(masked):
+    columns = "moving_labels,fixed_labels,label_names"
+    path = masked(columns, "labels.nii,labels.nii,1=left; 2 = right lung ;", "labels.nii,labels.nii,", ",,2=right lung")
+    pairs = pairs_from_csv(path)
+    assert pairs.label_names == pairs[0].label_names == {1: "left", 2: "right lung"}
+    for wrong in ("liver", "1=", "=liver", "0=air", "-1=x", "1.5=x", "²=x"):
+        with pytest.raises(ValueError, match="line 2: label_names must be like '1=liver; 2=spleen', got"):
+            pairs_from_csv(masked("label_names", wrong))
+    with pytest.raises(ValueError, match="line 3: label_names must call label 1 'a' as before, got 'b'"):
+        pairs_from_csv(masked("label_names", "1=a", "1=b"))
+
+
+def test_how_a_table_became_a_set_is_said(table):
+    assert (
+        datasets.load(table("ab", "cd", columns="moving,fixed"), "train").note
+        == "no column split, all 2 pairs are taken"
+    )
+    parted = datasets.load(table("ab", "bc", "de", columns="moving,fixed"), "test", parted=True)
+    assert parted.note == "no column split, parted by subject: 2 pairs for train, 1 pairs for test"
+    assert datasets.load(table("ab train"), "train").note == ""
+    assert pairs_from_csv(table("ab", columns="moving,fixed")).note == ""

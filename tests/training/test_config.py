@@ -17,7 +17,11 @@ def test_defaults():
     assert asdict(TrainingConfig()) == {
         "steps": 300,
         "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "warmup": None,
         "similarity": "lncc",
+        "window": 9,
+        "first_window": None,
         "smoothness": 0.1,
         "labels": 0.0,
         "motion": 0.0,
@@ -29,16 +33,20 @@ def test_defaults():
         "force": 0.5,
         "augmentation": None,
         "pairs_per_step": 1,
+        "accumulate": 1,
+        "average": 0.0,
         "seed": 0,
         "device": "auto",
         "precision": "32-true",
+        "checkpointing": False,
+        "compile": False,
         "checkpoint_every": 100,
     }
-    assert asdict(History()) == {"loss": [], "similarity": [], "dice": [], "seconds": 0.0}
+    assert asdict(History()) == {"loss": [], "similarity": [], "dice": [], "seconds": 0.0, "lengthened": []}
     assert {"lncc": similarity.lncc, "mse": similarity.mse} == SIMILARITIES
 
 
-@pytest.mark.parametrize("name", ["steps", "pairs_per_step", "checkpoint_every"])
+@pytest.mark.parametrize("name", ["steps", "pairs_per_step", "accumulate", "checkpoint_every", "window"])
 def test_counts_are_whole_numbers_above_zero(name):
     assert getattr(TrainingConfig(**{name: 1}), name) == 1
     for wrong in (0, -1, 1.5):

@@ -316,7 +316,13 @@ def test_progress_of_a_resumed_run_goes_on_counting(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("option", "before", "now"),
-    [("steps", 6, 7), ("learning_rate", 0.1, 0.2), ("seed", 0, 1), ("labels", 0.0, 0.5), ("similarity", "mse", "lncc")],
+    [
+        ("average", 0.0, 0.9),
+        ("learning_rate", 0.1, 0.2),
+        ("seed", 0, 1),
+        ("z", 0.001, 0.5),
+        ("similarity", "mse", "lncc"),
+    ],
 )
 def test_a_checkpoint_of_another_configuration_is_refused_by_the_options_name(option, before, now, tmp_path):
     fit(shift(), pairs(), CONFIG, out=tmp_path, progress=False)
