@@ -155,7 +155,7 @@ def run_train(options: argparse.Namespace) -> None:
     from moereg import demo
     from moereg.data import datasets
     from moereg.files import check_folder, check_target
-    from moereg.models import build_for, save_weights
+    from moereg.models import build_for, look_at, save_weights
     from moereg.training import fit, prepare
 
     _check_seed(options.seed)
@@ -173,7 +173,7 @@ def run_train(options: argparse.Namespace) -> None:
         check_target(options.out / f"{name}.safetensors", _inputs(options.data, pairs))
     prepare(model, pairs, config, progress=True)
     fit(model, pairs, config, out=options.out, resume=options.resume, title=options.model)
-    save_weights(options.out / f"{options.model}.safetensors", model)
+    save_weights(options.out / f"{options.model}.safetensors", model, trained=look_at(pairs, Path(options.data).name))
     print(options.out / f"{options.model}.safetensors")
 
 

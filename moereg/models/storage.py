@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 from moereg.files import checkout_folder, whole
 from moereg.models.registry import MODELS, build, describe
+from moereg.models.trained import KEY as TRAINED_ON
+from moereg.models.trained import TrainedOn, as_entry, from_header
 
 WEIGHTS_FOLDER = Path("data") / "weights"
 LONGEST = 100_000  # characters of a header's sizes
@@ -27,8 +29,11 @@ LARGEST = 4096  # whole number among them, and entries of a list
 LABELS = ("segmenter_labels", "groups")  # values of label maps, which may be any
 
 
-def save_weights(path: str | Path, model: nn.Module, *, half: bool = False) -> None:
+def save_weights(path: str | Path, model: nn.Module, *, half: bool = False, trained: TrainedOn | None = None) -> None:
     """Write weights; the file appears whole or not at all. `half` stores 16 bits of every number, half the size.
+
+    Args:
+        trained: what it was trained on, `look_at(pairs, data)`, for whoever registers other images with it.
 
     Raises:
         ValueError: a model that could not be made again from its name and sizes, because a part of it was exchanged;
@@ -37,7 +42,7 @@ def save_weights(path: str | Path, model: nn.Module, *, half: bool = False) -> N
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-    header = describe(model)
+    header = describe(model) | ({} if trained is None else {TRAINED_ON: as_entry(trained)})
     _check_finite(tensors, "model")
     try:
         with torch.random.fork_rng(devices=[]):  # its numbers are drawn for nothing
@@ -80,6 +85,16 @@ def load_model(weights: str | Path) -> nn.Module:
     _check_finite(tensors, str(path))
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def read_trained(weights: str | Path) -> TrainedOn | None:
+    """What a network was trained on, as its file says it; None for files that do not, as those of old.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_model`; an entry that no training could have written.
+    """
+    path = find_weights(weights)
+    return from_header(read_tensors(path)[1], str(path))
 
 
 def build_within(name: str, sizes: dict, tensors: Mapping[str, Tensor]) -> nn.Module:

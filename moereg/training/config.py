@@ -9,10 +9,10 @@ import torch
 
 from moereg.checks import check_choice, check_positive
 from moereg.data.augmentation import Augmentation
-from moereg.similarity import lncc, mse
+from moereg.similarity import lncc, mse, mutual_information
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]  # weights stay float32
-SIMILARITIES: dict[str, Callable] = {"lncc": lncc, "mse": mse}
+SIMILARITIES: dict[str, Callable] = {"lncc": lncc, "mse": mse, "mi": mutual_information}
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class TrainingConfig:
 
     steps: int = 300
     learning_rate: float = 1e-3  # peak; linear warm-up over 5 % of the steps, then cosine to zero
-    similarity: str = "lncc"  # "lncc" (window 9) or "mse"
+    similarity: str = "lncc"  # "lncc" (window 9), "mse" or "mi" (32 bins)
     smoothness: float = 0.1  # weight of diffusion(u), u in voxels
     labels: float = 0.0  # weight of 1 - soft Dice; above zero the training is weakly supervised
     motion: float = 0.0  # weight of the endpoint error, voxels, where a pair's true displacement is known
