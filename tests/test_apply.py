@@ -278,13 +278,13 @@ GOOD = Findings((0.2, 0.5, 0.8), folds=0.0, inverse_error=0.2, uncovered=0.01)
         ({}, "yes", "by every threshold"),
         ({"folds": 0.002}, "with care", "folded voxels is 0.0020 (above 0.0005)"),
         ({"folds": 0.02}, "no", "above 0.01"),
-        ({"inverse_error": 1.5}, "with care", "1.50 voxels (above 1)"),
+        ({"inverse_error": 1.5}, "with care", "1.50 voxels (above 0.96)"),
         ({"uncovered": 0.6}, "no", "0.60 of the fixed one empty (above 0.5)"),
         ({"similarity": (0.2, 0.5, 0.49)}, "with care", "less than before, by 0.010"),
         ({"similarity": (0.2, 0.5, 0.4)}, "no", "by 0.100 (above 0.02)"),
-        ({"similarity": (0.05, 0.06, 0.2)}, "with care", "local correlation is 0.20 (below 0.25)"),
-        ({"similarity": (0.05, 0.06, 0.07)}, "no", "below 0.1"),
-        ({"folds": 0.002, "inverse_error": 4.0}, "no", "above 3); the share of folded"),
+        ({"similarity": (0.05, 0.06, 0.2)}, "no", "local correlation is 0.20 (below 0.47)"),
+        ({"similarity": (0.05, 0.06, 0.46)}, "no", "below 0.47"),
+        ({"folds": 0.002, "inverse_error": 4.0}, "no", "above 3.5); the share of folded"),
     ],
 )
 def test_the_verdict_names_every_reason(change, answer, reason):

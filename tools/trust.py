@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     record = json.loads(options.out.read_text(encoding="utf-8")) if options.judge else run(options.out)
     record["protocol"] = {"pairs of each half": SETS, "phantoms": PHANTOM_SHAPE, "turn": TURN, "noise": NOISE} | {
-        "rough": ROUGH, "right": calibration.RIGHT, "care": calibration.CARE,
+        "rough": ROUGH, "right": calibration.RIGHT,
     }  # fmt: skip
     record["machine"] = machine(torch.device("cpu"))
     write_json_whole(options.out, record | judged(record["rows"]))
