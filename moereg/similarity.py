@@ -12,6 +12,9 @@ make silently are spoken aloud here:
 * Moments are means, so `epsilon` is in units of intensity^4 and does not depend on the window. (With sums, as in MONAI
   and VoxelMorph, the same number means a different loss for every window.)
 * Each image's mean is removed first: moments of a large offset would cancel in float32.
+
+`mutual_information` asks for no relation between the brightnesses of the two images, only that one tells about the
+other: scans of different kinds. Its formula stands with the function.
 """
 
 import math
@@ -66,6 +69,113 @@ def lncc(
     if border == "count":
         warped, fixed = _remove_mean(warped), _remove_mean(fixed)
     return _LocalCorrelation.apply(warped, fixed, window, epsilon, border)
+
+
+def mutual_information(
+    warped: Float[Tensor, "batch channel *space"],
+    fixed: Float[Tensor, "batch channel *space"],
+    bins: int = 32,
+    *,
+    limits: tuple[float, float] | None = None,
+) -> Float[Tensor, ""]:
+    """Minus the mutual information of two images in nats: zero where one tells nothing about the other.
+
+        p(a, b) = mean_x beta3(a - i(x)) beta0(b - j(x))      loss = -sum_ab p(a, b) log(p(a, b) / (p(a) p(b)))
+
+    with i and j the intensities in units of bins, from 2 to `bins - 3`, so that no window leaves the histogram; beta3
+    is the cubic B-spline, which makes it differentiable in `warped`, beta0 the box: each fixed voxel counts in one bin,
+    and no gradient reaches `fixed`. Source: Mattes et al. 2003 (Parzen windows as in Thevenaz and Unser 2000).
+
+    Args:
+        warped, fixed: `(B, C, *S)`; items and channels are compared one by one, and their mean is returned.
+        bins: of each image, at least 8.
+        limits: intensities of the first and last bin, of both images; what lies beyond counts there and has no
+            gradient. Default: the extremes of each image, held fixed.
+
+    Raises:
+        TypeError, ValueError: one sentence naming the argument.
+    """
+    check_image("warped", warped)
+    check_image("fixed", fixed)
+    check_same_space("warped", warped, "fixed", fixed, channels=True)
+    check_positive("bins", bins, integer=True)
+    if bins < 8:
+        raise ValueError(f"bins must be at least 8, got {bins}.")
+    if limits is not None and not (all(map(math.isfinite, limits)) and limits[0] < limits[1]):
+        raise ValueError(f"limits must be two finite numbers, the lower one first, got {limits!r}.")
+    exact = torch.promote_types(warped.dtype, torch.float32)
+    at, reference = (_in_bins(image.to(exact).flatten(2).flatten(0, 1), bins, limits) for image in (warped, fixed))
+    return _MutualInformation.apply(at, reference.detach().round().long(), bins)
+
+
+def _in_bins(values: Tensor, bins: int, limits: tuple[float, float] | None) -> Tensor:
+    """`(N, voxels)` in units of bins, from 2 to `bins - 3`. A constant image lies at 2."""
+    if limits is None:
+        low, high = (bound[:, None].detach() for bound in torch.aminmax(values, dim=1))
+    else:
+        low, high = (values.new_full((1, 1), bound) for bound in limits)
+    span = high - low
+    scale = torch.where(span > 0, (bins - 5) / torch.where(span > 0, span, 1), 0)
+    return 2 + ((values - low) * scale).clamp(0, bins - 5)
+
+
+class _MutualInformation(torch.autograd.Function):
+    """Value and first derivative, each one pass over the voxels for each of the four bins that a spline reaches.
+
+    As the splines of one voxel add up to one whatever its intensity, only `log p(a, b) / p(a)` is left of the
+    derivative by p:    dI/di(x) = mean sum_a beta3'(a - i(x)) log(p(a, j(x)) / p(a))
+    """
+
+    @staticmethod
+    def forward(ctx, at: Tensor, reference: Tensor, bins: int) -> Tensor:
+        joint = torch.zeros(at.shape[0] * bins * bins, dtype=torch.float64, device=at.device)
+        first, within = _spline_cell(at)
+        place = _cells(first, reference, bins)
+        for step, weight in enumerate(_cubic_spline(within)):
+            joint.index_add_(0, (place + step * bins).flatten(), weight.flatten().double())
+        joint = joint.view(-1, bins, bins) / at.shape[1]
+        rows, columns = joint.sum(2, keepdim=True), joint.sum(1, keepdim=True)
+        # sum_ab p(a, b) log(p(a, b) / (p(a) p(b)))
+        information = (torch.xlogy(joint, joint) - torch.xlogy(joint, rows * columns)).sum((1, 2))
+        tiny = torch.finfo(torch.float64).tiny
+        ctx.save_for_backward(at, reference, (joint.clamp_min(tiny) / rows.clamp_min(tiny)).log())
+        ctx.bins = bins
+        return -information.mean().to(at.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_loss: Tensor):
+        at, reference, told = ctx.saved_tensors
+        first, within = _spline_cell(at)
+        place, table = _cells(first, reference, ctx.bins), told.flatten().to(at.dtype)
+        # dI/di(x) = mean sum_a beta3'(a - i(x)) log(p(a, j(x)) / p(a))
+        slope = sum(weight * table[place + step * ctx.bins] for step, weight in enumerate(_cubic_spline_slope(within)))
+        return slope * (-grad_loss / at.numel()), None, None
+
+
+def _spline_cell(at: Tensor) -> tuple[Tensor, Tensor]:
+    """The first of the four bins that a cubic spline at `at` reaches, and where it lies between the middle two."""
+    below = at.floor()
+    return below.long() - 1, at - below
+
+
+def _cells(first: Tensor, reference: Tensor, bins: int) -> Tensor:
+    """Place in the flat joint histograms, one after another, of bins `(first, reference)`."""
+    item = torch.arange(first.shape[0], device=first.device)[:, None]
+    return (item * bins + first) * bins + reference
+
+
+def _cubic_spline(u: Tensor) -> tuple[Tensor, ...]:
+    """beta3 at distances 1 + u, u, 1 - u, 2 - u."""
+    square = u * u
+    cube = square * u
+    return (1 - u) ** 3 / 6, (4 - 6 * square + 3 * cube) / 6, (1 + 3 * u + 3 * square - 3 * cube) / 6, cube / 6
+
+
+def _cubic_spline_slope(u: Tensor) -> tuple[Tensor, ...]:
+    """The derivatives of `_cubic_spline` by u."""
+    square = u * u
+    return -((1 - u) ** 2) / 2, 1.5 * square - 2 * u, 0.5 + u - 1.5 * square, square / 2
 
 
 def _remove_mean(image: Tensor) -> Tensor:

@@ -187,3 +187,99 @@ def test_window_must_have_a_middle():
             similarity.lncc(image, image, wrong)
     with pytest.raises(ValueError, match="border must be one of 'count', 'zeros', got 'reflect'"):
         similarity.lncc(image, image, border="reflect")
+
+
+# ---- mutual information ----
+
+
+def histogram_by_hand(first, second, bins=32, limits=None):
+    """One voxel and one bin after the other, float64: `mutual_information` as a list would have it."""
+
+    def spline(x):
+        x = abs(x)
+        return (4 - 6 * x**2 + 3 * x**3) / 6 if x < 1 else (2 - x) ** 3 / 6 if x < 2 else 0.0
+
+    def places(values):
+        low, high = limits or (min(values), max(values))
+        return [2 + (bins - 5) * min(max((value - low) / (high - low), 0), 1) for value in values]
+
+    joint = torch.zeros(bins, bins, dtype=torch.float64)
+    voxels = first.flatten().tolist(), second.flatten().tolist()
+    for one, other in zip(*map(places, voxels), strict=True):
+        for a in range(bins):
+            joint[a, round(other)] += spline(a - one) / first.numel()
+    outer = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+    filled = joint > 0
+    return -(joint[filled] * (joint[filled] / outer[filled]).log()).sum()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 7, 6), (1, 1, 5, 4, 6)])
+@pytest.mark.parametrize(("bins", "limits"), [(32, None), (9, (0.1, 0.7))])
+def test_mutual_information_by_hand(shape, bins, limits, generator):
+    first, second = (image.detach() for image in images(shape, generator))
+    value = similarity.mutual_information(first, second, bins, limits=limits)
+    torch.testing.assert_close(value, histogram_by_hand(first, second, bins, limits))
+
+
+def test_mutual_information_by_default_has_32_bins_and_the_mean_of_items_and_channels(generator):
+    first, second = (image.detach() for image in images((2, 2, 6, 7), generator))
+    single = [
+        histogram_by_hand(one, other) for one, other in zip(first.flatten(0, 1), second.flatten(0, 1), strict=True)
+    ]
+    torch.testing.assert_close(similarity.mutual_information(first, second), torch.stack(single).mean())
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 5), (1, 2, 3, 4, 3)])
+def test_mutual_information_has_the_gradient_of_its_value(shape, generator):
+    first, second = images(shape, generator)
+    second = second.detach()
+    assert torch.autograd.gradcheck(
+        lambda image: similarity.mutual_information(image, second, 16, limits=(0.05, 0.9)), first
+    )
+
+
+def test_mutual_information_moves_no_fixed_image_and_keeps_the_extremes_where_they_are(generator):
+    first, second = images((1, 1, 9, 8), generator)
+    loss = similarity.mutual_information(first, second)
+    gradient, none = torch.autograd.grad(loss, (first, second), allow_unused=True)
+    assert none is None
+    told = similarity.mutual_information(first, second, limits=None)
+    scaled = similarity.mutual_information(3 * first - 7, second)
+    torch.testing.assert_close(told, scaled)  # whatever gain and offset
+    # The range is that of the image, held fixed: the same as when it is given, while both images have it.
+    low, high = float(first.min()), float(first.max())
+    second = low + (second.detach() - second.min()) / (second.max() - second.min()) * (high - low)
+    given = similarity.mutual_information(first, second, limits=(low, high))
+    inner = (first > low) & (first < high)
+    (same,) = torch.autograd.grad(given, first)
+    torch.testing.assert_close(gradient[inner], same[inner])
+
+
+def test_mutual_information_asks_for_no_relation_of_brightness(generator):
+    first, _ = (image.detach() for image in images((1, 1, 40, 40), generator))
+    value = similarity.mutual_information(first, (first - 0.5).square())
+    other = similarity.mutual_information(first, torch.rand(first.shape, generator=generator, dtype=first.dtype))
+    assert value < 2 * other < 0
+    assert similarity.mutual_information(first, torch.full_like(first, 0.3)) == 0
+
+
+def test_mutual_information_of_float32_and_of_a_constant(generator):
+    pair = images((1, 1, 12, 12, 12), generator)
+    value = similarity.mutual_information(*pair)
+    single = [image.detach().float().requires_grad_() for image in pair]
+    torch.testing.assert_close(similarity.mutual_information(*single).double(), value, rtol=1e-4, atol=1e-5)
+    constant = torch.full((1, 1, 6, 6), 0.4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(similarity.mutual_information(constant, torch.rand(1, 1, 6, 6)), constant)
+    assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+@pytest.mark.plain_errors
+def test_mutual_information_refuses_what_means_nothing():
+    image = torch.rand(1, 1, 6, 6)
+    for options, sentence in (
+        ({"bins": 7}, "bins must be at least 8, got 7"),
+        ({"limits": (1.0, 1.0)}, "limits must be two finite numbers"),
+        ({"limits": (0.0, float("inf"))}, "limits must be two finite numbers"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            similarity.mutual_information(image, image, **options)

@@ -9,7 +9,7 @@ import torch
 from moereg.classical import METHODS
 from moereg.data import datasets
 from moereg.metrics import evaluate
-from moereg.models import MODELS, build_for, load_model
+from moereg.models import MODELS, build_for, load_model, read_trained
 from moereg.models.storage import read_tensors
 from moereg.training import Refined, fit
 from tests.oracle_models import Shift, ShiftSizes, box_pair, enter
@@ -56,6 +56,18 @@ def test_in_miniature(tmp_path, capsys, monkeypatch):
     text = (tmp_path / "README.md").read_text()
     assert text == cards.page([card])
     assert "## abdomen-flat" in text
+    # Its file says what it was trained on; told anew, the tensors stay what they are.
+    path = tmp_path / "abdomen-flat.safetensors"
+    trained = read_trained(path)
+    assert (trained.data, trained.shape, trained.normalisation) == ("abdomen", (24, 24), "unit")
+    tensors = read_tensors(path)[0]
+    tool.tell(path, replace(trained, data="other"))
+    assert read_trained(path).data == "other"
+    assert tool.digest(read_tensors(path)[0]) == tool.digest(tensors)
+    assert tool.digest(tensors) != tool.digest({name: tensor * 2 for name, tensor in tensors.items()})
+    tool.main(["abdomen-flat", "--quick", "--tell", "--out", str(tmp_path)])
+    assert read_trained(path) == trained
+    assert "abdomen-flat.safetensors: tensors " in capsys.readouterr().out
     # The same card without another training: when it was made stays, what is measured is the same.
     tool.main(["abdomen-flat", "--quick", "--measure", "--out", str(tmp_path)])
     again = json.loads((tmp_path / "abdomen-flat.json").read_text())

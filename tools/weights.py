@@ -3,6 +3,7 @@
     python -m tools.weights                          all of them, one after another
     python -m tools.weights hippocampus abdomen      some
     python -m tools.weights --measure hippocampus    nothing is trained: its card anew
+    python -m tools.weights --tell hippocampus       the same tensors, their file told what they were trained on
     python -m tools.weights --quick --out FOLDER     every network in miniature, in a minute
 
 Each is a file of weights and a card beside it: what it was trained on and how, where, how long, and every figure on the
@@ -11,6 +12,7 @@ checkpoint in `--work`.
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 import time
@@ -25,7 +27,9 @@ from moereg.data import Augmentation, Pairs, datasets
 from moereg.demo import machine
 from moereg.files import write_json_whole
 from moereg.metrics import evaluate
-from moereg.models import WEIGHTS_FOLDER, build_for, load_model, save_weights
+from moereg.models import WEIGHTS_FOLDER, TrainedOn, build_for, load_model, look_at, save_weights
+from moereg.models.storage import read_tensors, write_tensors
+from moereg.models.trained import KEY, as_entry
 from moereg.training import Refined, TrainingConfig, best_device, fit, prepare
 from tools.cards import refined_name, write_page
 
@@ -131,15 +135,36 @@ def train(recipe: Recipe, work: Path, *, quick: bool = False) -> tuple[nn.Module
     return model.cpu(), history.seconds, curve.points
 
 
-def ship(model: nn.Module, path: Path, pairs: Pairs) -> str:
+def ship(model: nn.Module, path: Path, pairs: Pairs, trained: TrainedOn | None = None) -> str:
     """Write the weights, as float16 where mean Dice falls by no more than `HALF_COSTS_AT_MOST`; the precision."""
     whole = evaluate({"": model}, pairs, surfaces=False)[""]["dice"]
-    save_weights(path, model, half=True)
+    save_weights(path, model, half=True, trained=trained)
     halved = evaluate({"": load_model(path)}, pairs, surfaces=False)[""]["dice"]
     if whole - halved <= HALF_COSTS_AT_MOST:
         return "float16"
-    save_weights(path, model)
+    save_weights(path, model, trained=trained)
     return "float32"
+
+
+def tell(path: Path, trained: TrainedOn) -> str:
+    """Write into a weights file what its network was trained on; the tensors stay as they are. Returns their digest."""
+    tensors, header = read_tensors(path)
+    before = digest(tensors)
+    write_tensors(path, tensors, header | {KEY: as_entry(trained)})
+    after = digest(read_tensors(path)[0])
+    if after != before:
+        raise RuntimeError(f"{path}: tensors changed from {before} to {after}")
+    return after
+
+
+def digest(tensors: dict[str, torch.Tensor]) -> str:
+    """Of names, kinds and every bit."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def card(name: str, recipe: Recipe, model: nn.Module, pairs: Pairs, *, made: dict, surfaces: bool) -> dict:
@@ -189,7 +214,8 @@ def make(name: str, recipe: Recipe, *, out: Path, work: Path, quick: bool, measu
         made = {"date": time.strftime("%Y-%m-%d"), "code": revision()}  # as they were when it began
         model, seconds, curve = train(recipe, work / name, quick=quick)
         made |= {"seconds": round(seconds, 1), "validation": curve}
-        made |= machine(best_device(recipe.training.device)) | {"precision": ship(model, path, test)}
+        trained = look_at(recipe.pairs("train", quick=quick), recipe.data)
+        made |= machine(best_device(recipe.training.device)) | {"precision": ship(model, path, test, trained)}
     recipe = replace(recipe, refined=2) if quick else recipe
     result = card(name, recipe, load_model(path), test, made=made, surfaces=not quick)
     write_json_whole(record, result)
@@ -208,6 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*RECIPES, []], help="default: all")
     parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--tell", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=ROOT / WEIGHTS_FOLDER)
     parser.add_argument("--work", type=Path, default=ROOT / ".weights", help="checkpoints of trainings that go on")
@@ -215,6 +242,11 @@ def main(arguments: list[str] | None = None) -> None:
     if options.quick and options.out.resolve() == (ROOT / WEIGHTS_FOLDER).resolve():
         parser.error("--quick needs --out: its networks have learnt nothing and must not replace those that have")
     for name in options.names or RECIPES:
+        if options.tell:
+            path = options.out / f"{name}.safetensors"
+            trained = look_at(RECIPES[name].pairs("train", quick=options.quick), RECIPES[name].data)
+            print(f"{path}: tensors {tell(path, trained)}, {as_entry(trained)}")
+            continue
         work = options.out / "work" if options.quick else options.work
         say(make(name, RECIPES[name], out=options.out, work=work, quick=options.quick, measure=options.measure))
         write_page(options.out)

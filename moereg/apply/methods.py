@@ -1,40 +1,49 @@
-"""Which method registers a pair: a network, Demons, or instance optimisation where nothing is asked for."""
+"""Which method registers a pair: a network, a method without training, or the best of these where none is asked for.
+
+`python -m tools.untrained` measures them on pairs that everybody can get; `data/experiments/untrained.json` holds what
+it found, and says which one is the default.
+"""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from moereg.classical import METHODS
+from moereg.apply.preprocessing import predict_as_trained
+from moereg.classical import METHODS, greedy_correlation
 from moereg.data.datasets import HIPPOCAMPUS_SHAPE
-from moereg.data.filepairs import centre
 from moereg.fields import sample, upsample_field
 from moereg.filters import halve
-from moereg.models import load_model
+from moereg.models import TrainedOn, load_model, read_trained
 from moereg.models.registration import Registration
 from moereg.models.storage import find_weights
 from moereg.training import best_device, refine
 
-STEPS = (60, 60, 40)  # of the method without training, coarse to fine
+STEPS = (60, 60, 40)  # of instance optimisation as a method of its own, coarse to fine
+DEFAULT = "greedy"  # where neither weights nor a method is named, and no similarity that it does not know
 # Of instance optimisation, by similarity. For lncc, 0.1 gives about a hundredth more Dice on phantoms, and more folds;
-# mse is a far smaller number and needs less.
-SMOOTHNESS = {"lncc": 0.3, "mse": 0.01}
+# mse is a far smaller number and needs less, mi needs more: with 0.3 hippocampi fold at over 1 % of voxels.
+SMOOTHNESS = {"lncc": 0.3, "mse": 0.01, "mi": 1.0}
+ANYTHING = (0.5, 1.0)  # mean and deviation of brightness and contrast where they are not known: nothing is far
 SMALLEST_AXIS = 16  # voxels of the shortest axis that halving must leave
+
+
+MASKED = ("instance", "greedy")  # methods that know a mask
+NAMES = (*METHODS, "instance")
 
 
 @dataclass(frozen=True)
 class Choice:
     """How pairs are registered."""
 
-    run: Callable[..., Registration]  # (moving, fixed, mask), images (1, 1, *S)
+    run: Callable[..., Registration]  # (moving, fixed, mask, spacing), images (1, 1, *S)
     said: str
     place: torch.device  # where it runs
     model: nn.Module | None = None
-    shape: tuple[int, ...] | None = None  # that the network was trained on, where that is known
+    trained: TrainedOn | None = None  # what the network was trained on, where that is known
 
 
 def check_options(
@@ -47,17 +56,23 @@ def check_options(
     """
     if weights is not None and method is not None:
         raise ValueError("--weights and --method name two methods; give one of them.")
-    if method is not None and method not in METHODS:
-        raise ValueError(f"--method must be among {', '.join(METHODS)}, got {method!r}.")
+    if method is not None and method not in NAMES:
+        raise ValueError(f"--method must be among {', '.join(NAMES)}, got {method!r}.")
     if refine_steps < 0:
         raise ValueError(f"--refine must be zero or more, got {refine_steps}.")
     if similarity is not None and similarity not in SMOOTHNESS:
         raise ValueError(f"--similarity must be among {', '.join(SMOOTHNESS)}, got {similarity!r}.")
-    named = weights is not None or method is not None
+    named = weights is not None or method not in (None, "instance")
     if similarity is not None and named and not refine_steps:
         raise ValueError("--similarity is what --refine looks at; with --weights or --method give --refine too.")
-    if masked and method not in (None, "identity") and not refine_steps:
+    if masked and method not in (None, "identity", *MASKED) and not refine_steps:
         raise ValueError(f"--mask does not reach {method}; leave --method out, or give --refine.")
+
+
+def check_there(weights: str | Path | None) -> None:
+    """Before many pairs: weights that cannot be loaded are found once. Raises as `load_model`."""
+    if weights is not None:
+        load_model(weights)
 
 
 def choose(
@@ -71,13 +86,25 @@ def choose(
     place = best_device(device)
     if weights is not None:
         chosen = _network(weights, place, dims)
-    elif method is not None:
-        chosen = Choice(lambda moving, fixed, mask: METHODS[method](moving, fixed), f"method: {method}", place)
     else:
-        run = partial(without_training, similarity=similarity)
-        steps = "+".join(map(str, STEPS))
-        chosen = Choice(run, f"method: instance optimisation, {similarity}, {steps} steps", place)
+        method = method or (DEFAULT if similarity == "lncc" else "instance")
+        chosen = Choice(untrained(method, similarity), f"method: {_described(method, similarity)}", place)
     return _refined(chosen, refine_steps, similarity) if refine_steps else chosen
+
+
+def untrained(method: str, similarity: str) -> Callable[..., Registration]:
+    """A method by name, `(moving, fixed, mask, spacing) -> Registration`; the similarity is that of "instance"."""
+    if method == "instance":
+        return lambda moving, fixed, mask, spacing: without_training(moving, fixed, mask, similarity=similarity)
+    if method in MASKED:
+        return lambda moving, fixed, mask, spacing: greedy_correlation(moving, fixed, mask=mask)
+    return lambda moving, fixed, mask, spacing: METHODS[method](moving, fixed)
+
+
+def _described(method: str, similarity: str) -> str:
+    if method == "instance":
+        return f"instance optimisation, {similarity}, {'+'.join(map(str, STEPS))} steps"
+    return f"{method}, local correlation" if method == "greedy" else method
 
 
 def without_training(moving: Tensor, fixed: Tensor, mask: Tensor | None = None, *, similarity: str) -> Registration:
@@ -96,20 +123,12 @@ def without_training(moving: Tensor, fixed: Tensor, mask: Tensor | None = None, 
     return result
 
 
-def register_padded(choice: Choice, moving: Tensor, fixed: Tensor, mask: Tensor | None) -> Registration:
-    """Run it on images `(1, 1, *S)`, padded about the middle to at least the shape that a network was trained on."""
-    space = tuple(fixed.shape[2:])
-    wanted = tuple(max(pair) for pair in zip(space, choice.shape or space, strict=True))
-    moving, fixed = moving.to(choice.place), fixed.to(choice.place)
+def register_pair(
+    choice: Choice, moving: Tensor, fixed: Tensor, mask: Tensor | None, spacing: Sequence[float]
+) -> Registration:
+    """Run it on images `(1, 1, *S)`, where it runs."""
     mask = None if mask is None else mask.to(choice.place)
-    if wanted == space:
-        return choice.run(moving, fixed, mask)
-    padded = [centre(image[0], wanted)[None] for image in (moving, fixed)]
-    padded_mask = None if mask is None else centre(mask[0].to(torch.uint8), wanted)[None].bool()
-    found = choice.run(*padded, padded_mask).displacement
-    cut = tuple(slice((w - n) // 2, (w - n) // 2 + n) for w, n in zip(wanted, space, strict=True))
-    displacement = found[(..., *cut)]
-    return Registration(displacement, sample(moving, displacement))
+    return choice.run(moving.to(choice.place), fixed.to(choice.place), mask, spacing)
 
 
 def _network(weights: str | Path, place: torch.device, dims: int) -> Choice:
@@ -119,40 +138,46 @@ def _network(weights: str | Path, place: torch.device, dims: int) -> Choice:
         raise ValueError(
             f"--weights {weights} is a network for {built_for}-D images, got {'volumes' if dims == 3 else 'slices'}."
         )
-    shape, told = trained_on(weights)
+    trained, told = trained_on(weights)
 
-    def run(moving: Tensor, fixed: Tensor, mask: Tensor | None) -> Registration:
+    def predict(moving: Tensor, fixed: Tensor, mask: Tensor | None = None) -> Registration:
         with torch.no_grad():
             return model(moving, fixed)
 
-    return Choice(run, f"method: {getattr(model, 'name', 'network')} of {weights}; {told}", place, model, shape)
+    def run(moving: Tensor, fixed: Tensor, mask: Tensor | None, spacing: Sequence[float]) -> Registration:
+        if trained is None:
+            return predict(moving, fixed)
+        displacement = predict_as_trained(
+            lambda *images: predict(*images).displacement, moving, fixed, mask, spacing, trained
+        )
+        return Registration(displacement, sample(moving, displacement))
+
+    return Choice(run, f"method: {getattr(model, 'name', 'network')} of {weights}; {told}", place, model, trained)
 
 
-def trained_on(weights: str | Path) -> tuple[tuple[int, ...] | None, str]:
-    """Shape of the training images and a sentence about them, from the card beside the weights."""
-    card = find_weights(weights).with_suffix(".json")
+def trained_on(weights: str | Path) -> tuple[TrainedOn | None, str]:
+    """What a network was trained on, from its file, else from the card beside it, and a sentence about it."""
+    trained = read_trained(weights) or _from_card(find_weights(weights).with_suffix(".json"))
+    if trained is None:
+        return None, "what it was trained on is not known: neither its file nor a card beside it says it"
+    size = "x".join(map(str, trained.shape[::-1]))
+    voxels = "" if trained.spacing is None else f" of {'x'.join(f'{edge:g}' for edge in trained.spacing[::-1])} mm"
+    return trained, f"trained on {trained.data}, {size} voxels{voxels}"
+
+
+def _from_card(card: Path) -> TrainedOn | None:
+    """Of files that were written before they said it themselves: the shape alone is known, whatever the brightness."""
     known = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
     data = known.get("data")
-    if not isinstance(data, str):
-        return None, "what it was trained on is not known: there is no card beside the weights"
-    shape = HIPPOCAMPUS_SHAPE if data == "hippocampus" else tuple(known.get("shape") or ()) or None
-    size = f", {'x'.join(map(str, shape[::-1]))} voxels" if shape else ""
-    return shape, f"trained on {data}{size}"
-
-
-def far_from_training(shape: tuple[int, ...], trained: tuple[int, ...] | None) -> str | None:
-    """A warning where an image is of quite another size than those that a network was trained on."""
-    if trained is None or all(size <= 1.5 * known for size, known in zip(shape, trained, strict=True)):
+    shape = HIPPOCAMPUS_SHAPE if data == "hippocampus" else tuple(known.get("shape") or ())
+    if not isinstance(data, str) or not shape:
         return None
-    return (
-        f"warning: the network was trained on images of {trained[::-1]} voxels, these have {shape[::-1]}: "
-        "far from its training"
-    )
+    return TrainedOn(data, shape, None, "percentiles", ANYTHING, ANYTHING)
 
 
 def _refined(choice: Choice, steps: int, similarity: str) -> Choice:
-    def run(moving: Tensor, fixed: Tensor, mask: Tensor | None) -> Registration:
-        return _improved(choice.run(moving, fixed, mask), moving, fixed, mask, steps, similarity)
+    def run(moving: Tensor, fixed: Tensor, mask: Tensor | None, spacing: Sequence[float]) -> Registration:
+        return _improved(choice.run(moving, fixed, mask, spacing), moving, fixed, mask, steps, similarity)
 
     return replace(choice, run=run, said=f"{choice.said}, refined by {steps} steps of {similarity}")
 

@@ -1,6 +1,7 @@
 """`register_files`: two files of any grids, one map between them, and what can be said of it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from torch import Tensor
 from moereg.alignment import Alignment, align, common_frame, same_grid, thin_axis
 from moereg.apply import measures, methods
 from moereg.apply.page import write_page
+from moereg.apply.preprocessing import far_from_training, normalised
 from moereg.apply.scans import Scan, canonical, check_apart, read_scan, write_field, write_scan
 from moereg.apply.verdict import Findings, told_inverse, verdict
 from moereg.data.filepairs import normalise
 from moereg.data.pairs import Pair
-from moereg.data.volumes import Grid
+from moereg.data.volumes import Grid, Volume
+from moereg.models import TrainedOn
 from moereg.physical import as_stored, covered, invert, jacobian, on_own_axes, pull, whole_map
 from moereg.regularity import fold_fraction
 
@@ -26,6 +29,7 @@ class Registered:
 
     paths: list[Path]  # written, in the order in which they are named in `register_files`
     said: list[str]  # what was done and measured, line by line
+    numbers: dict[str, float | str]  # the same for a table of many pairs
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,9 @@ def register_files(
     with_jacobian: bool = False,
     report: bool = True,
     device: str = "auto",
+    choose: Callable[[int], methods.Choice] | None = None,
 ) -> Registered:
-    """Register two NIfTI files that lie on any two grids.
+    """Register two files (NIfTI, .mgz, .nrrd, .mha) that lie on any two grids.
 
     First a linear alignment (`moereg.alignment`), then a deformation, both composed into one displacement. Into `out`
     go, on the fixed file's own array grid and orientation,
@@ -74,11 +79,12 @@ def register_files(
         init: "auto", "none", "centre", "rigid" or "affine".
         refine_steps: of instance optimisation after the method; 0 is none. The report shows the network's routing,
             not what came after it.
-        similarity: "lncc" or "mse", of what optimises. Default: "lncc".
+        similarity: "lncc", "mse" or "mi", of what optimises. Default: "lncc".
         mask: file on the fixed image's grid, above zero where the images count: in the alignment, in the optimisation
             and in the similarity that is reported.
         labels: of the moving image, on any grid of its space; warped with the nearest voxel.
         fixed_labels: on the fixed image's grid; with `labels`, Dice is measured.
+        choose: number of axes -> method, for whoever registers many pairs and made it already.
 
     Raises:
         FileNotFoundError, ValueError: one sentence naming the file or argument; nothing is written then.
@@ -89,22 +95,17 @@ def register_files(
     targets = _targets(out, labels is not None, inverse, with_jacobian, report)
     check_apart(targets, [moving, fixed, labels, fixed_labels, mask])
     thin = thin_axis(canonical(inputs.fixed.volume).grid)
-    chosen = methods.choose(
-        weights,
-        method,
-        refine_steps=refine_steps,
-        similarity=similarity or "lncc",
-        device=device,
-        dims=3 if thin is None else 2,
-    )
+    how = {"refine_steps": refine_steps, "similarity": similarity or "lncc", "device": device}
+    dims = 3 if thin is None else 2
+    chosen = methods.choose(weights, method, dims=dims, **how) if choose is None else choose(dims)
     canon = canonical(inputs.fixed.volume)
     canon_mask = None if inputs.mask is None else _canonical_mask(inputs)
     alignment = align(
         canonical(inputs.moving.volume), canon, init, mask=None if canon_mask is None else canon_mask[0].numpy()
     )
-    pair = _on_fixed_grid(inputs, canon, alignment, thin)
+    pair = _on_fixed_grid(inputs, canon, alignment, thin, chosen.trained)
     network_mask = None if canon_mask is None else _squeezed(canon_mask, thin)[None]
-    warning = methods.far_from_training(pair.shape, chosen.shape)
+    done, warnings = far_from_training([pair.moving, pair.fixed], pair.spacing or (), chosen.trained)
     forward = _run(chosen, pair, network_mask)
     backward = _run(chosen, pair, network_mask, exchanged=True)
     stages = _stages(inputs, canon.grid, alignment, forward, thin)
@@ -128,9 +129,10 @@ def register_files(
     dices = {}
     if inputs.labels is not None and inputs.fixed_labels is not None:
         dices = measures.overlaps(inputs.labels.data, inputs.labels.grid, stages, inputs.fixed_labels.data)
-    said = [alignment.said, chosen.said, *([warning] if warning else [])]
+    said = [alignment.said, chosen.said, *done, *warnings]
     said += _told(agreement, findings, dices)
     said.append(verdict(findings))
+    numbers = _numbers(agreement, findings, dices) | {"verdict": said[-1]}
 
     out.mkdir(parents=True, exist_ok=True)
     flat = inputs.fixed.flat
@@ -149,7 +151,8 @@ def register_files(
     if report:
         seconds = time.perf_counter() - started
         write_page(next(rest), pair, forward, chosen.model, said=said, findings=findings, dices=dices, seconds=seconds)
-    return Registered(targets, said)
+    seconds = round(time.perf_counter() - started, 2)
+    return Registered(targets, said, numbers | {"seconds": seconds})
 
 
 def _read(moving, fixed, labels, fixed_labels, mask) -> Inputs:
@@ -183,7 +186,9 @@ def _canonical_mask(inputs: Inputs) -> Tensor:
     return canonical(volume).data > 0.5
 
 
-def _on_fixed_grid(inputs: Inputs, canon, alignment: Alignment, thin: int | None) -> Pair:
+def _on_fixed_grid(
+    inputs: Inputs, canon: Volume, alignment: Alignment, thin: int | None, trained: TrainedOn | None
+) -> Pair:
     """The linearly aligned moving image and the fixed one, normalised, on the fixed image's canonical grid."""
     moving = canonical(inputs.moving.volume)
     if alignment.kind == "none" and same_grid(moving.grid, canon.grid):
@@ -193,8 +198,8 @@ def _on_fixed_grid(inputs: Inputs, canon, alignment: Alignment, thin: int | None
         moved, _ = pull(inputs.moving.data, inputs.moving.grid, aligned, outside=None)
     spacing = canon.spacing if thin is None else tuple(np.delete(canon.spacing, thin))
     return Pair(
-        normalise(_squeezed(moved.float(), thin)),
-        normalise(_squeezed(canon.data, thin)),
+        normalised(_squeezed(moved.float(), thin), trained),
+        normalised(_squeezed(canon.data, thin), trained),
         spacing=spacing,
         name=f"{inputs.moving.path.name} to {inputs.fixed.path.name}",
     )
@@ -203,7 +208,8 @@ def _on_fixed_grid(inputs: Inputs, canon, alignment: Alignment, thin: int | None
 def _run(chosen: methods.Choice, pair: Pair, mask: Tensor | None, *, exchanged: bool = False) -> Tensor:
     first, second = (pair.fixed, pair.moving) if exchanged else (pair.moving, pair.fixed)
     # What counts is known of the fixed image alone: the way back is not masked.
-    result = methods.register_padded(chosen, first[None], second[None], None if exchanged else mask)
+    mask = None if exchanged else mask
+    result = methods.register_pair(chosen, first[None], second[None], mask, pair.spacing or ())
     return result.displacement.detach().float().cpu()
 
 
@@ -244,3 +250,11 @@ def _told(agreement: dict[str, float], found: Findings, dices: dict[str, dict[in
     lines.append(f"inverse consistency: both directions differ by {found.inverse_error:.2f} voxels on average")
     lines.append(f"the moving image covers {1 - found.uncovered:.0%} of the fixed one")
     return lines
+
+
+def _numbers(agreement: dict[str, float], found: Findings, dices: dict[str, dict[int, float]]) -> dict:
+    """For a table: the columns of a pair, rounded to what means something."""
+    values = {f"similarity_{stage}": value for stage, value in agreement.items()}
+    values |= {f"dice_{stage}": measures.mean(scores) for stage, scores in dices.items()}
+    values |= {"folds": found.folds, "inverse_error": found.inverse_error, "uncovered": found.uncovered}
+    return {name: round(value, 6) for name, value in values.items()}

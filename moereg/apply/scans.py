@@ -15,7 +15,16 @@ import torch
 from nibabel.orientations import apply_orientation, io_orientation
 from torch import Tensor
 
-from moereg.data.volumes import Grid, Volume, load_displacement, load_labels, load_volume, save_volume
+from moereg.data.volumes import (
+    Grid,
+    Volume,
+    axes_of,
+    load_displacement,
+    load_flat,
+    load_labels,
+    load_volume,
+    save_volume,
+)
 from moereg.files import whole
 from moereg.physical import Displacement, image_of
 
@@ -45,7 +54,7 @@ def read_scan(path: str | Path, *, labels: bool = False) -> Scan:
     Raises:
         FileNotFoundError, ValueError: as `load_volume` and `load_labels`; a 2-D file out of the x-y plane.
     """
-    if _axes_of(path) == 2:
+    if axes_of(path) == 2:
         return Scan(_read_flat(path, labels), Path(path), flat=True)
     load = load_labels if labels else load_volume
     return Scan(load(path, canonical=False), Path(path))
@@ -127,14 +136,6 @@ def _grid(data: Tensor, affine: np.ndarray, name: str) -> Grid:
     return Grid((depth, height, width), affine, name)
 
 
-def _axes_of(path: str | Path) -> int:
-    """0 where the file cannot be read as NIfTI; the readers of volumes say why."""
-    try:
-        return len(_load(path).shape)
-    except Exception:
-        return 0
-
-
 def _is_flat_field(path: str | Path) -> bool:
     try:
         shape = _load(path).shape
@@ -144,18 +145,11 @@ def _is_flat_field(path: str | Path) -> bool:
 
 
 def _read_flat(path: str | Path, labels: bool) -> Volume:
-    image = _load(path)
-    affine = np.array(image.affine)
+    volume = load_flat(path, labels=labels)
+    affine = volume.affine
     if np.abs(affine[2, :2]).max() > 1e-3 * np.abs(affine[:2, :2]).max():
         raise ValueError(
             f"{path} is a 2-D file out of the plane of x and y, which ITK cannot place; store it as one slice of a "
-            f"volume, shape {(*image.shape, 1)}."
+            f"volume, shape {volume.grid.shape[::-1]}."
         )
-    values = np.asarray(image.dataobj, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{path} must hold finite values only, got NaN or infinity.")
-    if labels and (np.abs(values - np.rint(values)).max() > 1e-4 or values.min() < 0):
-        raise ValueError(f"{path} must hold labels, whole numbers from zero on.")
-    stored = torch.from_numpy(np.ascontiguousarray(values.T))[None, None]
-    data = stored.round().long() if labels else stored.float()
-    return Volume(data, _grid(data, affine, str(path)))
+    return volume

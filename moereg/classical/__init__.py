@@ -23,8 +23,18 @@ Its Demons and SymmetricForcesDemons filters smooth the field *before* each iter
 from the last update; `smooth_before` does the same. The default smooths last, as SimpleITK's other two filters do.
 """
 
+from moereg.classical.greedy import greedy_correlation
 from moereg.classical.methods import METHODS, identity
 from moereg.classical.registration import DemonsResult, demons
 from moereg.classical.step import VARIANTS, demons_force, lie_bracket
 
-__all__ = ["METHODS", "VARIANTS", "DemonsResult", "demons", "demons_force", "identity", "lie_bracket"]
+__all__ = [
+    "METHODS",
+    "VARIANTS",
+    "DemonsResult",
+    "demons",
+    "demons_force",
+    "greedy_correlation",
+    "identity",
+    "lie_bracket",
+]

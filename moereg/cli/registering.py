@@ -11,18 +11,30 @@ INITS = ("auto", "none", "centre", "rigid", "affine")
 def add_commands(commands) -> None:
     """`register`, `apply`, `compose` and `invert`, with their options."""
     register = command(commands, "register", run_register, "register one image to another, of any two grids")
-    register.add_argument("moving", type=Path, help="NIfTI image that is moved")
-    register.add_argument("fixed", type=Path, help="NIfTI image that stays")
-    register.add_argument("--out", type=Path, required=True, help="folder for warped image, field and report")
+    register.add_argument("moving", type=Path, nargs="?", help="image that is moved: NIfTI, .mgz, .nrrd or .mha")
+    register.add_argument("fixed", type=Path, nargs="?", help="image that stays")
+    register.add_argument(
+        "--data",
+        type=Path,
+        metavar="PAIRS.csv",
+        help="in place of the two: a table of pairs, columns moving, fixed, moving_labels, fixed_labels, fixed_mask",
+    )
+    register.add_argument(
+        "--out", type=Path, required=True, help="folder for warped image, field and report; of a table, one a pair"
+    )
     register.add_argument("--weights", help="file of a trained model, or a name in data/weights")
-    register.add_argument("--method", help="method without weights: demons-VARIANT (default: instance optimisation)")
+    register.add_argument("--method", help="method without weights: greedy or demons-VARIANT (default: greedy)")
     register.add_argument(
         "--init", choices=INITS, default="auto", help="linear alignment before it (default: auto, affine where needed)"
     )
     register.add_argument(
         "--refine", type=int, default=0, metavar="N", help="steps of instance optimisation (default: 0)"
     )
-    register.add_argument("--similarity", choices=("lncc", "mse"), help="of what optimises (default: lncc)")
+    register.add_argument(
+        "--similarity",
+        choices=("lncc", "mse", "mi"),
+        help="of what optimises (default: lncc); mi for scans of different kinds",
+    )
     register.add_argument("--mask", type=Path, help="where the fixed image counts, on its grid")
     register.add_argument("--labels", type=Path, help="labels of the moving image, to be warped too")
     register.add_argument("--fixed-labels", type=Path, help="labels of the fixed image: measure Dice before and after")
@@ -50,26 +62,38 @@ def add_commands(commands) -> None:
 
 def run_register(options: argparse.Namespace) -> None:
     """`moereg register`"""
-    from moereg.apply import register_files
+    from moereg.apply import register_files, register_table
 
-    done = register_files(
-        options.moving,
-        options.fixed,
-        out=options.out,
-        weights=options.weights,
-        method=options.method,
-        init=options.init,
-        refine_steps=options.refine,
-        similarity=options.similarity,
-        mask=options.mask,
-        labels=options.labels,
-        fixed_labels=options.fixed_labels,
-        inverse=options.inverse,
-        with_jacobian=options.jacobian,
-        report=not options.no_report,
-        device=options.device,
-    )
-    print("\n".join([*done.said, *map(str, done.paths)]))
+    same = {
+        "out": options.out,
+        "weights": options.weights,
+        "method": options.method,
+        "init": options.init,
+        "refine_steps": options.refine,
+        "similarity": options.similarity,
+        "inverse": options.inverse,
+        "with_jacobian": options.jacobian,
+        "report": not options.no_report,
+        "device": options.device,
+    }
+    own = {"mask": options.mask, "labels": options.labels, "fixed_labels": options.fixed_labels}
+    if options.data is None:
+        if options.fixed is None:
+            raise ValueError("register needs two images, MOVING and FIXED, or a table of pairs, --data PAIRS.csv.")
+        done = register_files(options.moving, options.fixed, **same, **own)
+        print("\n".join([*done.said, *map(str, done.paths)]))
+        return
+    if options.moving is not None:
+        raise ValueError(f"--data names the pairs; leave {options.moving} out, or --data.")
+    for name, value in own.items():
+        if value is not None:
+            raise ValueError(f"--{name.replace('_', '-')} is for one pair; a table has a column for it.")
+    table = register_table(options.data, tell=lambda line: print(line, flush=True), **same)
+    print("\n".join(map(str, table.paths)))
+    if table.failed:
+        raise ValueError(
+            f"{len(table.failed)} of {len(table.rows)} pairs could not be registered; {table.paths[0]} says why."
+        )
 
 
 def run_apply(options: argparse.Namespace) -> None:

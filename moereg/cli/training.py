@@ -123,7 +123,7 @@ def _train(
     """The work, once everything is known to be right, and its weights with where they come from."""
     from dataclasses import asdict, replace
 
-    from moereg.models import save_weights
+    from moereg.models import look_at, save_weights
     from moereg.processes import this_process
     from moereg.training import fit, prepare, provenance
     from moereg.training.checkpoint import as_json
@@ -151,7 +151,8 @@ def _train(
             started_from=run.init_weights,
             processes=own.count,
         )
-        save_weights(options.out / f"{name}.safetensors", model.float(), provenance=origin)
+        trained = look_at(pairs, Path(run.data).name)
+        save_weights(options.out / f"{name}.safetensors", model.float(), provenance=origin, trained=trained)
         print(options.out / f"{name}.safetensors")
 
 

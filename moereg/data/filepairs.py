@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -63,6 +64,7 @@ class FilePairs:
     common_grid: bool = True
     unused: tuple[str, ...] = ()  # columns of the table that mean nothing here
     note: str = ""  # how the table's rows became this set, where the table does not say it
+    normalisation: ClassVar[str] = "percentiles"  # of images, as `moereg.models.trained` names it
     _kept: dict[tuple[str, Path], Volume] = field(default_factory=dict, init=False, repr=False)
     _bytes: int = field(default=0, init=False, repr=False)
 

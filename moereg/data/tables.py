@@ -72,6 +72,15 @@ def pairs_from_csv(
     return FilePairs([files[line] for line in chosen], shape=shape, unused=unused, label_names=label_names, note=note)
 
 
+def read_rows(path: str | Path) -> list[Row]:
+    """Line number and entries of every row, for whoever reads the files one by one. No file is looked at.
+
+    Raises:
+        FileNotFoundError, ValueError: as `pairs_from_csv`, for what the table itself is.
+    """
+    return _read(Path(path))[1]
+
+
 def _read(path: Path) -> tuple[list[str], list[Row]]:
     """Columns and rows, without spaces around the entries."""
     if not path.is_file():

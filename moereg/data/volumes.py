@@ -1,4 +1,5 @@
-"""Volumes on disk: NIfTI in and out, and displacements as ITK and ANTs read them.
+"""Volumes on disk: NIfTI in and out, and displacements as ITK and ANTs read them. Other formats are read only, see
+`moereg.data.formats`.
 
 Two frames meet here. A file stores voxels `[i, j, k]` and an affine to millimetres RAS, which grow towards the
 patient's right, front and head. A tensor here is `[k, j, i]`, in the order of SimpleITK's arrays: its last axis is the
@@ -39,11 +40,13 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from torch import Tensor
 
 from moereg.checks import check_field
+from moereg.data.formats import ITK, MGH, ItkImage, is_foreign, open_itk, open_mgh
 from moereg.files import whole
 
 LPS = np.diag([-1.0, -1.0, 1.0])  # RAS to LPS and back
 VECTOR_INTENT = 1007
 SUFFIXES = (".nii", ".nii.gz")
+Image = nib.Nifti1Image | nib.MGHImage | ItkImage
 MAGIC = {348: (nib.Nifti1Image, 344, b"n+1\0"), 540: (nib.Nifti2Image, 4, b"n+2\0")}  # by length of the header
 MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}  # of a unit by its code in the header: metre, millimetre, micron
 SAME = 0.02  # voxels that the corners of two grids may lie apart
@@ -97,6 +100,28 @@ def load_volume(path: str | Path, *, canonical: bool = True) -> Volume:
     return Volume(torch.from_numpy(np.ascontiguousarray(values.T))[None], grid)
 
 
+def load_flat(path: str | Path, *, labels: bool = False) -> Volume:
+    """Read a 2-D file as a single slice, `(1, 1, *S)`, float32, or int64 for `labels`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_volume` and `load_labels`; not two axes.
+    """
+    values, grid = _read(path, False, np.float64, axes=2)
+    if labels:
+        return Volume(_as_labels(values, path), grid)
+    return Volume(torch.from_numpy(np.ascontiguousarray(values.T, dtype=np.float32))[None], grid)
+
+
+def axes_of(path: str | Path) -> int:
+    """How many axes a file has by its header, without those of one voxel at the end beyond the third.
+
+    Raises:
+        FileNotFoundError, ValueError: it cannot be read.
+    """
+    with _opened(path, axes=None) as (image, _):
+        return len(_shape(image))
+
+
 def load_labels(path: str | Path, *, canonical: bool = True) -> Volume:
     """Read a label map, `(1, *S)` int64. Whole numbers stored as floating point are accepted.
 
@@ -105,11 +130,15 @@ def load_labels(path: str | Path, *, canonical: bool = True) -> Volume:
         ValueError: as `load_volume`; a negative value, one that is not whole, or 2^53 and more.
     """
     values, grid = _read(path, canonical, np.float64)
+    return Volume(_as_labels(values, path), grid)
+
+
+def _as_labels(values: np.ndarray, path: str | Path) -> Tensor:
     labels = np.rint(values)
     odd = (np.abs(values - labels) > 1e-4) | (labels < 0) | (labels >= LARGEST)
     if odd.any():
         raise ValueError(f"{path} must hold labels, whole numbers from zero on, got {values[odd][0]:g}.")
-    return Volume(torch.from_numpy(np.ascontiguousarray(labels.T).astype(np.int64))[None], grid)
+    return torch.from_numpy(np.ascontiguousarray(labels.T).astype(np.int64))[None]
 
 
 def load_grid(path: str | Path, *, canonical: bool = True) -> Grid:
@@ -213,15 +242,19 @@ def _rows(affine: np.ndarray) -> str:
     return str(np.round(affine[:3], 3).tolist())
 
 
-def _read(path: str | Path, canonical: bool, dtype: type, *, vector: bool = False) -> tuple[np.ndarray, Grid]:
+def _read(
+    path: str | Path, canonical: bool, dtype: type, *, vector: bool = False, axes: int = 3
+) -> tuple[np.ndarray, Grid]:
     """Scaled voxel values `(X, Y, Z)`, or `(X, Y, Z, 1, 3)` of a vector file, and where they lie."""
-    with _opened(path, vector=vector) as (image, stream):
+    with _opened(path, vector=vector, axes=axes) as (image, stream):
         try:
             with np.errstate(all="ignore"):  # what leaves the range becomes infinite, and is refused
                 values = np.asarray(image.dataobj, dtype=dtype)
             rest = len(stream.read(SPARE + 1)) if isinstance(stream, gzip.GzipFile) else 0
         except Exception as error:  # of two decoders, on bytes from anywhere
-            raise ValueError(f"{path} must be a whole NIfTI file, but its voxels cannot be read ({error}).") from error
+            raise ValueError(
+                f"{path} must be a whole {_kind(path)} file, but its voxels cannot be read ({_said(error)})."
+            ) from error
         # The checksum of a compressed file stands behind its last byte: nobody sees it who reads the voxels alone.
         if rest > SPARE:
             raise ValueError(f"{path} must hold {image.shape} voxels, as its header says, but goes on after them.")
@@ -229,25 +262,47 @@ def _read(path: str | Path, canonical: bool, dtype: type, *, vector: bool = Fals
     if not np.isfinite(values).all():
         raise ValueError(f"{path} must hold finite values only, got NaN or infinity.")
     if not vector:
-        values = values.reshape(values.shape[:3])
+        values = values.reshape((*values.shape, 1)[:3])
     return (apply_orientation(values, io_orientation(_affine(image))) if canonical else values), grid
 
 
 @contextmanager
-def _opened(path: str | Path, *, vector: bool = False) -> Iterator[tuple[nib.Nifti1Image, BufferedIOBase]]:
-    """A NIfTI file of three axes (or of a vector for each voxel), its header checked, its voxels not yet read."""
+def _opened(path: str | Path, *, vector: bool = False, axes: int | None = 3) -> Iterator[tuple[Image, BufferedIOBase]]:
+    """A file of so many axes (or of a vector for each voxel), its header checked, its voxels not yet read."""
     if not Path(path).is_file():
         what = "it is none" if Path(path).exists() else "there is no such file"
-        raise FileNotFoundError(f"{path} must be a NIfTI file, but {what}.")
+        raise FileNotFoundError(f"{path} must be a {_kind(path)} file, but {what}.")
     with open(path, "rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         with gzip.GzipFile(fileobj=raw) if packed else raw as stream:
-            image = _header(stream, path)
-            _check_shape(image, path, vector)
+            image = _foreign_header(stream, path) if is_foreign(path) else _header(stream, path)
+            if axes is not None:
+                _check_shape(image, path, vector, axes)
             _check_affine(_affine(image), path)
-            _check_size(image, path, os.fstat(raw.fileno()).st_size * (DEFLATE if packed else 1))
+            if not isinstance(image, ItkImage):
+                _check_size(image, path, os.fstat(raw.fileno()).st_size * (DEFLATE if packed else 1))
             yield image, stream
+
+
+def _kind(path: str | Path) -> str:
+    """What a file is to be, by its name."""
+    return next((ending for ending in (*MGH, *ITK) if str(path).lower().endswith(ending)), "NIfTI")
+
+
+def _foreign_header(stream: BufferedIOBase, path: str | Path) -> nib.MGHImage | ItkImage:
+    try:
+        with LoggingOutputSuppressor():
+            return open_mgh(stream) if str(path).lower().endswith(MGH) else open_itk(path)
+    except Exception as error:  # of other decoders, on bytes from anywhere
+        raise ValueError(
+            f"{path} must be a whole {_kind(path)} file, but it cannot be read as one ({_said(error)})."
+        ) from None
+
+
+def _said(error: Exception) -> str:
+    """The end of what a decoder said, in one line."""
+    return " ".join(str(error).split())[-300:]
 
 
 def _header(stream: BufferedIOBase, path: str | Path) -> nib.Nifti1Image:
@@ -269,16 +324,23 @@ def _header(stream: BufferedIOBase, path: str | Path) -> nib.Nifti1Image:
         raise ValueError(f"{path} must be a NIfTI file, but it cannot be read as one ({error}).") from error
 
 
-def _check_shape(image: nib.Nifti1Image, path: str | Path, vector: bool) -> None:
+def _shape(image: Image) -> tuple[int, ...]:
+    shape = tuple(int(size) for size in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:  # some tools write a single time point as a fourth axis
+        shape = shape[:-1]
+    return shape
+
+
+def _check_shape(image: Image, path: str | Path, vector: bool, axes: int) -> None:
     shape, kind = image.shape, np.dtype(image.get_data_dtype())
     if vector:
         if len(shape) != 5 or shape[3:] != (1, 3):
             raise ValueError(f"{path} must hold a displacement of shape (X, Y, Z, 1, 3), got {shape}.")
     else:
-        while len(shape) > 3 and shape[-1] == 1:  # some tools write a single time point as a fourth axis
-            shape = shape[:-1]
-        if len(shape) != 3:
-            raise ValueError(f"{path} must be one volume with three axes, got shape {image.shape}.")
+        shape = _shape(image)
+        if len(shape) != axes:
+            wanted = "one volume with three axes" if axes == 3 else "one image with two axes"
+            raise ValueError(f"{path} must be {wanted}, got shape {tuple(map(int, image.shape))}.")
     if min(shape) < 1:
         raise ValueError(f"{path} must have no empty axis, got shape {shape}.")
     if kind.kind not in "iuf":
@@ -294,25 +356,27 @@ def _check_affine(affine: np.ndarray, path: str | Path) -> None:
         raise ValueError(f"{path} must have voxels between 1e-6 and 1e6 mm and lie within 1e9 mm, got {_rows(affine)}.")
 
 
-def _check_size(image: nib.Nifti1Image, path: str | Path, most: int) -> None:
+def _check_size(image: nib.Nifti1Image | nib.MGHImage, path: str | Path, most: int) -> None:
     """Before memory is asked for: can a file of this length hold what its header claims?"""
     start, size = cast(ArrayProxy, image.dataobj).offset, np.dtype(image.get_data_dtype()).itemsize
     wanted = start + prod(map(int, image.shape)) * size
     if wanted > most:
         raise ValueError(
-            f"{path} must be a whole NIfTI file, but its header claims {image.shape} voxels, {wanted} bytes, and the "
-            f"file can hold {most} at most."
+            f"{path} must be a whole {_kind(path)} file, but its header claims {_shape(image)} voxels, {wanted} bytes, "
+            f"and the file can hold {most} at most."
         )
 
 
-def _affine(image: nib.Nifti1Image) -> np.ndarray:
+def _affine(image: Image) -> np.ndarray:
     """Voxel to millimetres, whatever the file's unit of length; one that says nothing means millimetres."""
+    if not isinstance(image, nib.Nifti1Image):
+        return image.affine
     scale = MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
     return np.diag([scale, scale, scale, 1.0]) @ cast(np.ndarray, image.affine)
 
 
-def _grid(image: nib.Nifti1Image, path: str | Path, canonical: bool) -> Grid:
-    affine, shape = _affine(image), np.array(image.shape[:3])
+def _grid(image: Image, path: str | Path, canonical: bool) -> Grid:
+    affine, shape = _affine(image), np.array((*image.shape, 1)[:3])
     if canonical:
         order = io_orientation(affine)  # for each file axis: the canonical axis it runs along, and its sign
         affine = affine @ inv_ornt_aff(order, tuple(shape))

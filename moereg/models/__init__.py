@@ -9,7 +9,15 @@ from moereg.models.rman import RecursiveRegistration, RMAn, RMAnSizes
 from moereg.models.segmentation import SMALL_BACKBONE, Segmenter
 from moereg.models.segreg import SegmentedRegistration, SegReg, SegRegSizes
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
-from moereg.models.storage import WEIGHTS_FOLDER, find_weights, load_model, read_provenance, save_weights
+from moereg.models.storage import (
+    WEIGHTS_FOLDER,
+    find_weights,
+    load_model,
+    read_provenance,
+    read_trained,
+    save_weights,
+)
+from moereg.models.trained import TrainedOn, look_at
 
 __all__ = [
     "MODELS",
@@ -30,13 +38,16 @@ __all__ = [
     "SegRegSizes",
     "SegmentedRegistration",
     "Segmenter",
+    "TrainedOn",
     "VoxelMorph",
     "VoxelMorphSizes",
     "build",
     "build_for",
     "find_weights",
     "load_model",
+    "look_at",
     "read_provenance",
+    "read_trained",
     "save_weights",
     "seam_folds",
 ]

@@ -22,6 +22,8 @@ from torch.overrides import TorchFunctionMode
 
 from moereg.files import checkout_folder, whole
 from moereg.models.registry import MODELS, build, describe
+from moereg.models.trained import KEY as TRAINED_ON
+from moereg.models.trained import TrainedOn, as_entry, from_header
 
 WEIGHTS_FOLDER = Path("data") / "weights"
 PROVENANCE = "provenance"  # key of the header
@@ -31,12 +33,18 @@ LABELS = ("segmenter_labels", "groups")  # values of label maps, which may be an
 
 
 def save_weights(
-    path: str | Path, model: nn.Module, *, half: bool = False, provenance: Mapping[str, Any] | None = None
+    path: str | Path,
+    model: nn.Module,
+    *,
+    half: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+    trained: TrainedOn | None = None,
 ) -> None:
     """Write weights; the file appears whole or not at all. `half` stores 16 bits of every number, half the size.
 
     Args:
         provenance: where they come from, ready for JSON; see `moereg.training.provenance`. `read_provenance` reads it.
+        trained: what it was trained on, `look_at(pairs, data)`, for whoever registers other images with it.
 
     Raises:
         ValueError: a model that could not be made again from its name and sizes, because a part of it was exchanged;
@@ -46,6 +54,7 @@ def save_weights(
     if half:
         tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
     header = describe(model) | ({} if provenance is None else {PROVENANCE: json.dumps(dict(provenance))})
+    header |= {} if trained is None else {TRAINED_ON: as_entry(trained)}
     _check_finite(tensors, "model")
     try:
         with torch.random.fork_rng(devices=[]):  # its numbers are drawn for nothing
@@ -105,6 +114,16 @@ def read_provenance(weights: str | Path) -> dict:
     if not isinstance(found, dict):
         raise ValueError(f"{path} must tell its provenance as a table in JSON, got {text[:40]!r}.")
     return found
+
+
+def read_trained(weights: str | Path) -> TrainedOn | None:
+    """What a network was trained on, as its file says it; None for files that do not, as those of old.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_model`; an entry that no training could have written.
+    """
+    path = find_weights(weights)
+    return from_header(read_tensors(path)[1], str(path))
 
 
 def build_within(name: str, sizes: dict, tensors: Mapping[str, Tensor]) -> nn.Module:

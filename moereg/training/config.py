@@ -9,11 +9,11 @@ import torch
 
 from moereg.checks import check_choice, check_positive
 from moereg.data.augmentation import Augmentation
-from moereg.similarity import lncc, mse
+from moereg.similarity import lncc, mse, mutual_information
 
 # In the "mixed" ones weights stay float32; "64-true" is for comparisons that rounding must not blur.
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
-SIMILARITIES: dict[str, Callable] = {"lncc": lncc, "mse": mse}
+SIMILARITIES: dict[str, Callable] = {"lncc": lncc, "mse": mse, "mi": mutual_information}
 SCHEDULES = ("cosine", "constant")
 
 
@@ -25,7 +25,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3  # peak, see `moereg.training.schedule`
     schedule: str = "cosine"  # of the rate after the warm-up: "cosine" to zero, or "constant"
     warmup: int | None = None  # steps; None: a twentieth of the steps, or 100 where the rate is constant
-    similarity: str = "lncc"  # "lncc" or "mse"
+    similarity: str = "lncc"  # "lncc", "mse" or "mi" (32 bins)
     window: int = 9  # of "lncc", voxels, odd
     first_window: int | None = None  # that it shrinks from, over the first half of the steps; None: it stays the same
     smoothness: float = 0.1  # weight of diffusion(u), u in voxels

@@ -40,8 +40,9 @@ def refine(
         model: a network, or any method that returns a `Registration`.
         steps: of the optimiser; the time grows in proportion.
         similarity, smoothness: of the loss, as in `TrainingConfig`. Best what the model was trained with.
-        mask: where the fixed image counts. Elsewhere the warped image is taken to equal the fixed one, so that nothing
-            pulls there; the field is smooth across the border. Default: everywhere.
+        mask: where the fixed image counts. Elsewhere the warped image is taken to equal the fixed one (for "mi" both
+            are their darkest value), so that nothing pulls there; the field is smooth across the border. Default:
+            everywhere.
         labels: handed to the model, where it needs label maps; the optimisation does not see them.
 
     Returns:
@@ -56,6 +57,9 @@ def refine(
     with torch.no_grad():
         predicted = model(moving, fixed, **labels)
     start, loss_of = predicted.displacement, SIMILARITIES[similarity]
+    outside = fixed if similarity != "mi" else fixed.new_full((), float(fixed.min()))
+    if mask is not None:
+        fixed = torch.where(mask, fixed, outside)
     with torch.enable_grad():
         coarse = [(size + 1) // 2 for size in start.shape[2:]]
         correction = start.new_zeros(*start.shape[:2], *coarse).requires_grad_()
@@ -64,7 +68,7 @@ def refine(
             # u = u_0 + up(r)
             field = start + upsample_field(correction, start.shape[2:])
             warped = sample(moving, field)
-            warped = warped if mask is None else torch.where(mask, warped, fixed)
+            warped = warped if mask is None else torch.where(mask, warped, outside)
             loss = loss_of(warped, fixed) + smoothness * diffusion(field)
             (correction.grad,) = torch.autograd.grad(loss, correction)
             adam.step()

@@ -139,7 +139,8 @@ def test_file_of_another_format(tmp_path):
     (tmp_path / "a.nii.gz").write_text("not an image")
     (tmp_path / "a.txt").write_text("not an image")
     nib.save(nib.MGHImage(np.zeros((3, 3, 3), np.float32), np.eye(4)), tmp_path / "a.mgz")
-    for name in ("a.nii.gz", "a.txt", "a.mgz"):
+    (tmp_path / "a.mgz").rename(tmp_path / "b.nii.gz")
+    for name in ("a.nii.gz", "a.txt", "b.nii.gz"):
         with pytest.raises(ValueError, match=f"{name} must be a NIfTI file"):
             load_volume(tmp_path / name)
 

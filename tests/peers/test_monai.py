@@ -47,3 +47,23 @@ def test_exponential(generator):
     velocity = torch.rand(1, 3, 9, 8, 10, generator=generator, dtype=torch.float64) * 2 - 1
     theirs = DVF2DDF(num_steps=7, mode="bilinear", padding_mode="border")(velocity)
     torch.testing.assert_close(fields.exponentiate(velocity, 7), theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 15, 13), (1, 1, 9, 10, 8)])
+def test_mutual_information(shape, generator):
+    """MONAI, as ITK, spreads an image over `bins - 4` bins and lets the brightest of them fall onto the one below."""
+    from monai.losses import GlobalMutualInformationLoss
+
+    bins = 20
+    first = torch.rand(shape, generator=generator, dtype=torch.float64)
+    second = (0.6 * first + 0.4 * torch.rand(shape, generator=generator, dtype=torch.float64)) ** 2
+    # MONAI takes the extremes over the whole batch: give every item the same ones.
+    for image in (first, second):
+        image.flatten(1)[:, 0], image.flatten(1)[:, 1] = 0.0, 1.0
+    first.requires_grad_()
+    theirs = GlobalMutualInformationLoss("b-spline", num_bins=bins, smooth_nr=1e-12, smooth_dr=1e-12)(first, second)
+    ours = similarity.mutual_information(first, second, bins, limits=(0.0, (bins - 5) / (bins - 4)))
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+    inner = (first > 0) & (first < 1)  # theirs moves the extremes along
+    gradients = [torch.autograd.grad(value, first)[0][inner] for value in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-9)

@@ -1,0 +1,160 @@
+"""What a network was trained on, in its file, and what becomes of images of another kind."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from moereg.apply import methods, preprocessing, register_files
+from moereg.data import Pair
+from moereg.fields import identity_grid
+from moereg.models import TrainedOn, load_model, look_at, read_trained, save_weights
+from moereg.models.storage import read_tensors, write_tensors
+from tests.oracle_models import Shift, ShiftSizes, enter
+
+SMALL = TrainedOn("scans", (8, 5), (2.0, 1.0), "percentiles", (0.5, 0.01), (0.3, 0.01))
+
+
+def pair(spacing=(1.0, 2.0), *, level=0.25):
+    image = torch.full((1, 6, 4), level)
+    image[:, :3] += 0.5
+    return Pair(image, image, spacing=spacing)
+
+
+def test_a_set_is_looked_at():
+    trained = look_at([pair(), pair()], "scans")
+    assert trained == TrainedOn("scans", (6, 4), (1.0, 2.0), "unit", (0.5, 0.0), (0.25538, 0.0))
+    assert look_at([pair(), pair((1.0, 2.5))], "scans").spacing is None
+    assert look_at([pair(None)], "scans").spacing is None
+    assert look_at([pair(), pair(level=0.45)], "scans").brightness == (0.6, 0.1)
+
+
+def test_it_travels_in_the_file_and_files_of_old_say_nothing(tmp_path, monkeypatch):
+    enter(monkeypatch, Shift)
+    model = Shift(ShiftSizes(dims=2))
+    save_weights(tmp_path / "old.safetensors", model)
+    save_weights(tmp_path / "new.safetensors", model, trained=SMALL)
+    assert read_trained(tmp_path / "old.safetensors") is None
+    assert read_trained(tmp_path / "new.safetensors") == SMALL
+    load_model(tmp_path / "new.safetensors")
+    tensors, header = read_tensors(tmp_path / "new.safetensors")
+    said = json.loads(header["trained_on"])
+    for change in (
+        {"shape": [8, -5]}, {"shape": [8, 10**9]}, {"shape": "x"}, {"spacing": [0, 1]}, {"spacing": [1]},
+        {"normalisation": "magic"}, {"brightness": [1]}, {"contrast": [float("nan"), 1]}, {"more": 1},
+    ):  # fmt: skip
+        write_tensors(tmp_path / "bad.safetensors", tensors, header | {"trained_on": json.dumps(said | change)})
+        with pytest.raises(ValueError, match=r"bad.safetensors must say what it was trained on"):
+            read_trained(tmp_path / "bad.safetensors")
+    for text in ("[", "[1]", "{}", "[" * 100_000):
+        write_tensors(tmp_path / "bad.safetensors", tensors, header | {"trained_on": text})
+        with pytest.raises(ValueError, match=r"bad.safetensors must say what it was trained on"):
+            read_trained(tmp_path / "bad.safetensors")
+
+
+def test_without_an_entry_the_card_is_read(tmp_path, monkeypatch):
+    enter(monkeypatch, Shift)
+    path = tmp_path / "a.safetensors"
+    save_weights(path, Shift(ShiftSizes()))
+    assert methods.trained_on(path)[1].startswith("what it was trained on is not known")
+    path.with_suffix(".json").write_text('{"data": "abdomen", "shape": [48, 40, 32]}')
+    trained, told = methods.trained_on(path)
+    assert told == "trained on abdomen, 32x40x48 voxels"
+    assert trained.spacing is None
+    bright = [torch.ones(1, 9, 9, 9)] * 2
+    assert preprocessing.far_from_training(bright, (9, 9, 9), trained) == ([], [])  # nothing else is known
+    path.with_suffix(".json").write_text('{"data": "hippocampus", "shape": null}')
+    assert methods.trained_on(path)[0].shape == (40, 56, 40)
+    save_weights(path, Shift(ShiftSizes(dims=2)), trained=SMALL)
+    assert methods.trained_on(path) == (SMALL, "trained on scans, 5x8 voxels of 1x2 mm")
+
+
+def test_brightness_is_that_of_the_training():
+    phantom = torch.tensor([[0.0, 0.2, 0.6]])
+    unit = TrainedOn("phantoms", (1, 3), None, "unit", (0.5, 0.1), (0.3, 0.1))
+    assert torch.equal(preprocessing.normalised(phantom, unit), phantom)
+    for image, trained in ((phantom, SMALL), (phantom, None), (100 * phantom, unit)):
+        assert torch.allclose(preprocessing.normalised(image, trained)[0, [0, 2]], torch.tensor([0.0, 1.0]))
+
+
+def test_the_network_sees_its_own_voxels_and_at_least_its_shape():
+    """Images of 4 x 6 voxels of 1 x 1 mm: 2 x 6 of its own, in the middle of 8 x 6; the field comes back in theirs."""
+    seen = []
+
+    def predict(moving, fixed, mask):
+        seen.append((tuple(fixed.shape), int(mask.sum())))
+        return torch.ones(1, 2, *fixed.shape[2:])  # one voxel of the network's along each axis
+
+    image = torch.rand(1, 1, 4, 6, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(1, 1, 4, 6, dtype=torch.bool)
+    found = preprocessing.predict_as_trained(predict, image, image, mask, (1.0, 1.0), SMALL)
+    assert seen == [((1, 1, 8, 6), 12)]
+    assert torch.allclose(found, torch.tensor([2.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 6))
+    same = preprocessing.predict_as_trained(
+        lambda *images: identity_grid(images[0].shape[2:])[None], image, image, None, (1.9, 1.1), SMALL
+    )
+    assert torch.equal(same[0], identity_grid((8, 6))[:, 2:6])
+
+
+def test_a_field_on_another_grid_of_the_same_box_is_the_same_map():
+    """Halving voxels doubles displacements; a ramp stays the ramp between the outer centres."""
+    ramp = torch.stack([identity_grid((6, 8))[0] * 0.3, identity_grid((6, 8))[1] * -0.2])[None]
+    fine = preprocessing.resampled_field(ramp, (12, 8))
+    places = (torch.arange(12) + 0.5) / 2 - 0.5
+    assert torch.allclose(fine[0, 0, 1:-1, 0], 2 * 0.3 * places[1:-1], atol=1e-5)
+    assert torch.allclose(fine[0, 1, 1:-1], ramp[0, 1, :1].expand(10, 8), atol=1e-5)
+    assert preprocessing.resampled_field(ramp, (6, 8)) is ramp
+    board = (torch.arange(64) % 2).float().expand(1, 1, 4, 64)
+    coarse = preprocessing.resampled(board, (4, 16))[..., 2:-2]
+    assert torch.allclose(coarse, torch.full_like(coarse, 0.5), atol=0.15)  # smoothed before it is thinned out
+
+
+@pytest.mark.parametrize(
+    ("spacing", "shape", "level", "done", "warned"),
+    [
+        ((2.0, 1.0), (8, 5), 0.0, "", ""),
+        ((1.7, 1.2), (8, 5), 0.0, "", ""),
+        ((1.0, 1.0), (8, 5), 0.0, "voxels of 1 x 1 mm become 1 x 2 mm", ""),
+        ((0.5, 1.0), (8, 5), 0.0, "become", "voxels are resampled by a factor of 4.0"),
+        ((2.0, 1.0), (13, 5), 0.0, "", "its images had 5 x 8 voxels, these have 5 x 13"),
+        ((2.0, 1.0), (8, 5), 0.2, "", "the mean of its images was 0.50, here it is 0.70 (4 deviations: 0.08)"),
+    ],
+)
+def test_far_from_the_training_by_the_rule(spacing, shape, level, done, warned):
+    values = torch.linspace(0, 1, shape[0] * shape[1]).reshape(1, *shape) + level
+    said, warnings = preprocessing.far_from_training([values, values - level], spacing, SMALL)
+    assert bool(done) == bool(said)
+    assert bool(warned) == bool(warnings)
+    assert done in "".join(said)
+    assert warned in "".join(warnings)
+
+
+def test_contrast_counts_too():
+    flat = torch.full((1, 8, 5), 0.5)
+    (warning,) = preprocessing.far_from_training([flat, flat], (2, 1), SMALL)[1]
+    assert warning == (
+        "warning: far from the network's training: the standard deviation of its images was 0.30, here it is 0.00 "
+        "(4 deviations: 0.08)"
+    )
+
+
+def test_register_applies_and_says_it(tmp_path, monkeypatch):
+    """Scans of 1 mm for a network of 2 mm that moves by one of its voxels: two of theirs, 2 mm."""
+    enter(monkeypatch, Shift)
+    trained = TrainedOn("phantoms", (6, 6, 6), (2.0, 2.0, 2.0), "unit", (0.5, 0.02), (0.29, 0.02))
+    save_weights(tmp_path / "w.safetensors", Shift(ShiftSizes(voxels=(1.0, 0.0, 0.0))), trained=trained)
+    values = np.random.default_rng(0).uniform(0, 1, (2, 10, 9, 8)).astype(np.float32)
+    for name, image in zip("mf", values, strict=True):
+        nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    done = register_files(
+        tmp_path / "m.nii.gz", tmp_path / "f.nii.gz", out=tmp_path / "o", weights=tmp_path / "w.safetensors",
+        init="none", report=False,
+    )  # fmt: skip
+    told = "\n".join(done.said)
+    assert "trained on phantoms, 6x6x6 voxels of 2x2x2 mm" in told
+    assert "for the network: voxels of 1 x 1 x 1 mm become 2 x 2 x 2 mm, as in its training" in told
+    assert "warning" not in told
+    vectors = nib.load(done.paths[1]).get_fdata()
+    assert np.allclose(vectors[:, :, :, 0], [0, 0, 2], atol=1e-5)

@@ -1,0 +1,40 @@
+"""Methods without training, compared pair by pair; what is recorded is what its rows say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moereg.apply.methods import DEFAULT
+from moereg.experiments.untrained import means, untrained_sentences
+
+RECORD = json.loads(Path("data/experiments/untrained.json").read_text(encoding="utf-8"))
+
+
+def row(pair, method, dice, epe=None, seconds=1.0):
+    return {"set": "s", "pair": pair, "method": method, "dice": dice, "epe": epe, "folds": 0.0, "seconds": seconds}
+
+
+def test_only_pairs_that_both_have_are_compared():
+    rows = [
+        row("a", "greedy", 0.8, 1.0), row("b", "greedy", 0.9, 1.0), row("c", "greedy", 0.1, 1.0),
+        row("a", "other", 0.6, 2.0, 4.0), row("b", "other", 0.7, 2.0, 4.0),
+    ]  # fmt: skip
+    (said,) = untrained_sentences(rows, "greedy")
+    assert said.startswith("s: greedy against other, 2 pairs: Dice 0.850 and 0.650, better (+0.200 ")
+    assert "endpoint error 1.000 and 2.000, better" in said
+    assert said.endswith("0.25 of its CPU seconds.")
+    assert means(rows)[0] == {
+        "set": "s", "method": "greedy", "pairs": 3, "dice": pytest.approx(0.6), "epe": 1.0, "folds": 0.0, "seconds": 1.0,
+    }  # fmt: skip
+
+
+def test_a_single_pair_is_called_one():
+    (said,) = untrained_sentences([row("a", "greedy", 0.8), row("a", "other", 0.6)], "greedy")
+    assert "1 pair: Dice 0.800 and 0.600 (+0.200, a single value)" in said
+
+
+def test_the_record_is_what_its_rows_say():
+    assert RECORD["sentences"] == untrained_sentences(RECORD["rows"], DEFAULT)
+    assert RECORD["means"] == means(RECORD["rows"])
+    assert RECORD["protocol"]["default"] == DEFAULT
