@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from moereg.cli import registering
+from moereg.cli.datasets import add_commands as _add_data_commands
 from moereg.cli.options import command as _command
 from moereg.cli.options import device_option as _device_option
 from moereg.cli.registering import run_apply, run_compose, run_invert, run_register
@@ -126,6 +127,8 @@ def parser() -> argparse.ArgumentParser:
     explore.add_argument("--pair", type=int, default=0, help="index of the pair in the test split")
     explore.add_argument("--out", type=Path, required=True, help="the HTML file")
     _device_option(explore)
+
+    _add_data_commands(commands)
 
     _command(commands, "doctor", run_doctor, "say what is installed, what is missing, how to mend it")
     return top
