@@ -220,12 +220,15 @@ def run_evaluate(options: argparse.Namespace) -> None:
 def run_explore(options: argparse.Namespace) -> None:
     """`moereg explore`"""
     from moereg.data import datasets
-    from moereg.models import load_model
+    from moereg.files import check_target
+    from moereg.models import find_weights, load_model
     from moereg.training import best_device
     from moereg.viz.payload import explorer_payload
     from moereg.viz.report import write_report
 
+    check_target(options.out, [options.data, find_weights(options.weights)])
     pairs = datasets.load(options.data, "test")
+    check_target(options.out, _inputs(options.data, pairs))
     if not 0 <= options.pair < len(pairs):
         raise ValueError(f"--pair must be between 0 and {len(pairs) - 1}, got {options.pair}.")
     model = load_model(options.weights).to(best_device(options.device))

@@ -78,7 +78,7 @@ def _entries(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
             yield from _of_tar(archive, file)
 
 
-def _of_tar(archive: Path, file: IO[bytes]) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _of_tar(archive: Path, file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[str, int, IO[bytes]]]:
     with tarfile.open(fileobj=_Modest(file), mode="r:") as tar:
         for member in tar:
             if member.isdir():
@@ -130,7 +130,7 @@ def _copy(source: IO[bytes], target: IO[bytes], most: int, sentence: str) -> int
 class _Modest(io.RawIOBase):
     """A file that refuses to be read in enormous pieces: a header may claim any length."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: IO[bytes] | gzip.GzipFile):
         self._file = file
 
     def readable(self) -> bool:
