@@ -174,7 +174,10 @@ def test_a_large_scan_that_packs_as_scans_do_is_believed(tmp_path):
 
 NUMBERS = st.integers(-2, 9) | st.sampled_from((4096, 4097, 2**31, 2**63, -(2**63), 10**30))
 LEAVES = st.none() | st.booleans() | NUMBERS | st.floats() | st.text(max_size=5)
-VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3), max_leaves=8)  # fmt: skip
+KEYS = st.text(max_size=3)
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=8
+)
 SMALL = {"dims": 2, "widths": (4, 4), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
 
 

@@ -203,6 +203,18 @@ def worth_sentence(rows: Sequence[dict]) -> str:
     return ". ".join(parts) + "."
 
 
+def worth_markdown(rows: Sequence[dict]) -> str:
+    """One table of all tasks: a row per tool, Dice and time of each task; a dash where a tool was not tried."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    found = {task: {tool: numbers for tool, *numbers in worth_table(rows, task)} for task in tasks}
+    lines = ["| | " + " | ".join(f"{task}: Dice | time" for task in tasks) + " |", "|---|" + "---:|---:|" * len(tasks)]
+    for tool in dict.fromkeys(row["tool"] for row in rows):
+        held = [found[task].get(tool) for task in tasks]
+        cells = ["- | -" if numbers is None else f"{numbers[0]:.3f} | {numbers[2]:.2f}" for numbers in held]
+        lines.append(f"| {tool} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def worth_table(rows: Sequence[dict], task: str) -> list[tuple[str, float, float, float]]:
     """(tool, Dice, share of folds, time in units of the affine's) of a task, means over seeds, in the rows' order."""
     own = [row for row in rows if row["task"] == task]
