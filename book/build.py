@@ -19,7 +19,8 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from book import devices, glossary
+from book import command_line, devices, glossary
+from moereg import cli
 from moereg.viz.report import fragment
 from tools import claims, node
 from tools.notebooks import WIDGET_VIEW, outputs_below, widget_state
@@ -31,7 +32,16 @@ SOURCE = WORK / "source"  # made anew by every build
 VENDOR = WORK / "vendor"  # kept: what npm delivered
 SITE = BOOK / "_build" / "html"
 
-PAGES = ("index.md", "conventions.md", "references.md", "references.bib", "_config.yml", "extensions", "assets")
+PAGES = (
+    "index.md",
+    "coming-from.md",
+    "conventions.md",
+    "references.md",
+    "references.bib",
+    "_config.yml",
+    "extensions",
+    "assets",
+)
 # The ladder of chapters: title of a part, numbers of its chapters.
 PARTS = {
     "Start": range(0, 1),
@@ -91,6 +101,7 @@ def build() -> None:
     chapters = copy_notebooks()
     (SOURCE / "claims.md").write_text(claims.page(claims.load()), encoding="utf-8")
     (SOURCE / "devices.md").write_text(devices.page(), encoding="utf-8")
+    (SOURCE / "command-line.md").write_text(command_line.page(cli.parser()), encoding="utf-8")
     (SOURCE / "glossary.md").write_text(glossary.page(glossary.load()), encoding="utf-8")
     write_opening()
     modules = write_api_pages()
@@ -209,7 +220,8 @@ def write_toc(chapters: list[str], modules: list[str]) -> None:
             parts.append({"caption": title, "chapters": files})
     api = {"file": "api/index", "sections": [api_entry(name) for name in modules]}
     files = [
-        *({"file": name} for name in ("devices", "conventions", "glossary", "claims", "networks")),
+        *({"file": name} for name in ("devices", "command-line", "coming-from", "conventions", "glossary", "claims")),
+        {"file": "networks"},
         api,
         {"file": "references"},
     ]

@@ -105,6 +105,8 @@ def check_channels(name: str, features: Tensor, channels: int, *, axis: int = 1)
     Raises:
         ValueError: otherwise.
     """
+    if not isinstance(features, Tensor):
+        raise TypeError(f"{name} must be a torch tensor with {channels} channels, got {type(features).__name__}.")
     if features.ndim <= axis % features.ndim or features.shape[axis] != channels:
         raise ValueError(
             f"{name} must have {channels} channels, as the layer was built for, got shape {tuple(features.shape)}."

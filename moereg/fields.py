@@ -21,7 +21,13 @@ from moereg.checks import check_choice, check_field, check_image, check_positive
 def identity_grid(
     shape: tuple[int, ...] | torch.Size, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
 ) -> Float[Tensor, "dims *space"]:
-    """Voxel coordinates of every grid point: `identity_grid(S)[d, x] = x_d`, in voxels."""
+    """Voxel coordinates of every grid point: `identity_grid(S)[d, x] = x_d`, in voxels.
+
+    Raises:
+        ValueError: a shape that is no tuple of whole numbers from zero on.
+    """
+    if not torch.compiler.is_compiling():
+        _check_shape(shape)
     axes = [torch.arange(size, dtype=dtype, device=device) for size in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
@@ -190,6 +196,13 @@ def field_to_image(
     for grid in reversed(finer):
         field = upsample_field(field, grid)
     return field
+
+
+def _check_shape(shape: tuple[int, ...] | torch.Size) -> None:
+    sizes = shape if isinstance(shape, tuple | list) else ()
+    whole = all(isinstance(size, int | torch.SymInt) and size >= 0 for size in sizes)
+    if not sizes or not whole:
+        raise ValueError(f"shape must be a tuple of whole numbers, one for each axis, got {shape!r}.")
 
 
 def require_size(name: str, tensor: Tensor, size: int) -> None:

@@ -36,17 +36,36 @@ def _oracle(monkeypatch):
     enter(monkeypatch, Shift)
 
 
-@pytest.fixture
-def kit(tmp_path, monkeypatch):
-    """A folder with good files: `a.nii`, `b.nii.gz`, `labels.nii`, `field.nii`, `w.safetensors`, `pairs.csv`."""
-    generator = torch.Generator().manual_seed(0)
+@pytest.fixture(scope="session")
+def master(tmp_path_factory):
+    """The good files, made once: by name, their bytes."""
+    folder, generator = tmp_path_factory.mktemp("good"), torch.Generator().manual_seed(0)
     for name in ("a.nii", "b.nii.gz"):
-        save_volume(tmp_path / name, torch.rand(*SHAPE, generator=generator), np.eye(4))
-    save_volume(tmp_path / "labels.nii", torch.ones(SHAPE, dtype=torch.int64).triu(), np.eye(4))
-    save_weights(tmp_path / "w.safetensors", models.build("shift"))
-    (tmp_path / "pairs.csv").write_text("moving,fixed\na.nii,b.nii.gz\n")
+        save_volume(folder / name, torch.rand(*SHAPE, generator=generator), np.eye(4))
+    save_volume(folder / "labels.nii", torch.ones(SHAPE, dtype=torch.int64).triu(), np.eye(4))
+    with pytest.MonkeyPatch.context() as patch:
+        enter(patch, Shift)
+        save_weights(folder / "w.safetensors", models.build("shift"))
+    (folder / "pairs.csv").write_text("moving,fixed\na.nii,b.nii.gz\n")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def kit(master, tmp_path, monkeypatch):
+    """A folder with good files: `a.nii`, `b.nii.gz`, `labels.nii`, `w.safetensors`, `pairs.csv`."""
+    for name, content in master.items():
+        (tmp_path / name).write_bytes(content)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_parser():
+    """Every command asks for the parser; all of them get the same."""
+    made = cli.parser()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "parser", lambda: made)
+        yield
 
 
 def look(folder: Path) -> dict[str, bytes | str]:
@@ -269,10 +288,18 @@ def moved(folder: Path) -> None:
     table("moving,fixed\na.nii,c.nii\n")(folder)
 
 
+TRAINED: dict[str, bytes] = {}  # the checkpoint of one training, made when it is first asked for
+
+
 def checkpoint(**changes):
     def make(folder: Path) -> None:
         (folder / "out").mkdir()
-        assert cli.main(f"{TRAIN} out".split()) == 0
+        place = folder / "out" / "checkpoint.safetensors"
+        if not TRAINED:
+            assert cli.main(f"{TRAIN} out".split()) == 0
+            TRAINED[place.name] = place.read_bytes()
+            (folder / "out" / "shift.safetensors").unlink()
+        place.write_bytes(TRAINED[place.name])
         tensors, held = read_tensors(folder / "out" / "checkpoint.safetensors")
         tensors = {name: tensor for name, tensor in tensors.items() if name not in changes}
         header = {key: changes.get(key, value) for key, value in held.items()}
@@ -281,6 +308,7 @@ def checkpoint(**changes):
     return make
 
 
+EXPLORE = "explore --weights w.safetensors --data pairs.csv --out"
 EVALUATE = "evaluate --method identity --data t.csv"
 WEIGHTS = "evaluate --weights x.safetensors --data pairs.csv"
 JSON = "evaluate --method identity --data pairs.csv --json"
@@ -378,6 +406,38 @@ COMMANDS = {
         "--method and --weights must name each row once, got 'identity' 2 times",
     ),
     "explore, pair": (nothing, "explore --weights w.safetensors --data pairs.csv --pair 7 --out x", "--pair must be"),
+    "explore, out a folder": (
+        lambda folder: os.mkdir(folder / "d"),
+        f"{EXPLORE} d",
+        "d must be a file that can be replaced, got a folder",
+    ),
+    "explore, out a pipe": (pipe("p"), f"{EXPLORE} p", "p must be a file that can be replaced, got a pipe"),
+    "explore, out below a file": (nothing, f"{EXPLORE} a.nii/x.html", "a.nii must be a folder, but"),
+    "explore, out the weights": (nothing, f"{EXPLORE} w.safetensors", "w.safetensors must not be an input"),
+    "explore, out the table": (nothing, f"{EXPLORE} pairs.csv", "pairs.csv must not be an input"),
+    "explore, out an image": (nothing, f"{EXPLORE} b.nii.gz", "b.nii.gz must not be an input"),
+    "explore, out a link to an image": (link("l.html", "a.nii"), f"{EXPLORE} l.html", "l.html must not be an input"),
+    # Public sets
+    "data, unknown": (nothing, "data get knee", "name must be one of 'hippocampus'"),
+    "data, nothing there": (
+        nothing,
+        "data verify oasis --folder .",
+        "oasis must lie in ., but no folder oasis or OASIS or neurite-oasis.v1.0 with",
+    ),
+    "data, terms": (nothing, "data get oasis --to new", "oasis asks that you agree to the OASIS data use agreement"),
+    "data, by hand": (nothing, "data get acdc --to new", "acdc is fetched by a person who has registered"),
+    "data, archive missing": (
+        nothing,
+        "data get acdc --to new --archive none.zip",
+        "--archive must be a file, but there is no none.zip",
+    ),
+    "data, archive a text": (nothing, "data get acdc --to . --archive pairs.csv", "pairs.csv must be a whole archive"),
+    "data, archive another file": (
+        nothing,
+        "data get hippocampus --to . --archive a.nii",
+        "a.nii must have the checksum md5:9d24dba78a72977dbd1d2e110310f31b",
+    ),
+    "data, to a file": (nothing, "data get acdc --to a.nii --archive b.nii.gz", "a.nii must be a folder, but"),
     # Where to write
     "out a file": (nothing, f"{TRAIN} a.nii", "a.nii must be a folder, but"),
     "out below a file": (nothing, f"{TRAIN} a.nii/deep", "a.nii/deep must be a folder, but"),

@@ -301,6 +301,23 @@ def test_segreg_is_asked_three_questions(asked):
     assert len(set(sliding.args[1].smoothness)) == 2
 
 
+def test_what_needs_no_training_is_compared_on_scans_and_on_brains(asked, monkeypatch):
+    monkeypatch.setattr(tool, "demo_pairs", lambda data, scale: ([f"{data} train"], [f"{data} {n}" for n in range(20)]))
+    monkeypatch.setattr(tool, "_turned_brain", lambda shape, seed: (shape, seed))
+    monkeypatch.setattr(tool, "load_model", lambda name: f"network {name}")
+    [(_, protocol)] = tool.EXPERIMENTS["worth"](tool.FULL)
+    ((scans, tools, networks), (brains, others, same)) = asked[-1].args[0]
+    assert (scans.name, scans.train, len(scans.test)) == ("hippocampus", ["hippocampus train"], 10)
+    assert brains.train[0] == (tool.BRAIN_SHAPE, 0)
+    assert brains.test == [(tool.BRAIN_SHAPE, seed) for seed in range(9000, 9005)]
+    assert set(tools) - set(others) == {"network that ships"}
+    assert tools["network that ships"] == "network hippocampus"
+    assert list(others)[:2] == ["nothing", "affine"]
+    assert all(name.startswith("affine") for name in list(others)[1:])
+    assert networks == same == {"network of 300 steps": protocol}
+    assert (protocol.training.steps, protocol.training.similarity, protocol.seeds) == (300, "lncc", (0,))
+
+
 # ---- sentences ----
 
 

@@ -9,6 +9,7 @@ from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
 from moereg.cli import registering, training
+from moereg.cli.datasets import add_commands as _add_data_commands
 from moereg.cli.options import command as _command
 from moereg.cli.options import device_option as _device_option
 from moereg.cli.options import inputs as _inputs
@@ -130,6 +131,8 @@ def parser() -> argparse.ArgumentParser:
     explore.add_argument("--out", type=Path, required=True, help="the HTML file")
     _device_option(explore)
 
+    _add_data_commands(commands)
+
     _command(commands, "doctor", run_doctor, "say what is installed, what is missing, how to mend it")
     return top
 
@@ -197,12 +200,15 @@ def run_evaluate(options: argparse.Namespace) -> None:
 def run_explore(options: argparse.Namespace) -> None:
     """`moereg explore`"""
     from moereg.data import datasets
-    from moereg.models import load_model
+    from moereg.files import check_target
+    from moereg.models import find_weights, load_model
     from moereg.training import best_device
     from moereg.viz.payload import explorer_payload
     from moereg.viz.report import write_report
 
+    check_target(options.out, [options.data, find_weights(options.weights)])
     pairs = datasets.load(options.data, "test")
+    check_target(options.out, _inputs(options.data, pairs))
     if not 0 <= options.pair < len(pairs):
         raise ValueError(f"--pair must be between 0 and {len(pairs) - 1}, got {options.pair}.")
     model = load_model(options.weights).to(best_device(options.device))

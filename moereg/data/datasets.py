@@ -4,49 +4,29 @@
     datasets.load("hippocampus", "test")      real MR, from a folder that is already there
     datasets.load("my/PAIRS.csv", "test")     your own NIfTI files
 
-Nothing is downloaded. A public set is looked for in the folder that `MOEREG_DATA` names, then in the standard cache
-(`~/.cache/moereg`); where it is missing, the error says what to fetch and where to put it.
+Nothing is downloaded here. A public set (`moereg.data.publicsets`) is looked for in the folder that `MOEREG_DATA`
+names, then in the standard cache (`~/.cache/moereg`); where it is missing, the error says what to fetch and where to
+put it. `moereg data get` fetches.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from moereg.checks import check_choice, check_positive
-from moereg.data.filepairs import FilePairs, Files, stem
+from moereg.data.filepairs import FilePairs, Files
 from moereg.data.phantoms import ANATOMIES, SPLITS, Phantoms
+from moereg.data.publicsets import CARDS, HIPPOCAMPUS, Card, find, missing
 from moereg.data.tables import pairs_from_csv
 
 PHANTOM_SHAPE = (48, 48, 48)
 PHANTOM_COUNT = {"train": 100, "val": 10, "test": 20}
 HIPPOCAMPUS_SHAPE = (40, 56, 40)  # holds every labelled voxel of the 200 subjects it was measured on
-HIPPOCAMPUS_LABELS = {1: "anterior", 2: "posterior"}
-
-
-@dataclass(frozen=True)
-class Card:
-    """What to know about a public set, and what to fetch."""
-
-    title: str
-    archive: str
-    md5: str  # of the archive, as MONAI's dataset class lists it
-    licence: str
-    cite: str
-    caveat: str
-
-
-HIPPOCAMPUS = Card(
-    title="Medical Segmentation Decathlon",
-    archive="Task04_Hippocampus.tar",
-    md5="9d24dba78a72977dbd1d2e110310f31b",
-    licence="CC-BY-SA 4.0",
-    cite="Simpson et al. 2019, arXiv 1902.09063; Antonelli et al. 2022, doi 10.1038/s41467-022-30695-9",
-    caveat="Several scans may come from one person, so subjects of two splits are different files, perhaps not people.",
-)
+HIPPOCAMPUS_LABELS = dict(HIPPOCAMPUS.label_names)
 
 
 def load(
@@ -61,7 +41,7 @@ def load(
     """A set of pairs by name, or from a table.
 
     Args:
-        data: an anatomy of `phantoms.ANATOMIES`, "hippocampus", or the path of a PAIRS.csv.
+        data: an anatomy of `phantoms.ANATOMIES`, a public set (`publicsets.CARDS`), or the path of a PAIRS.csv.
         split: "train", "val" or "test". Of a table, the rows with this word in its column `split`; one without that
             column is taken whole.
         shape: grid of the images; each set has its own default, a table's files keep theirs.
@@ -114,41 +94,70 @@ def hippocampus(
     Raises:
         FileNotFoundError: no such data; the sentence says what to fetch.
     """
+    return public("hippocampus", root, split=split, shape=shape, count=count)
+
+
+def public(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    split: str = "train",
+    shape: tuple[int, ...] | None = None,
+    count: int | None = None,
+) -> FilePairs:
+    """Pairs of a public set (a row of `publicsets.CARDS`), with its labels.
+
+    Subjects go into splits by their names alone (`split_of`). Where a set has two images of each subject, they are the
+    pair, the first phase fixed. Else pairs are of two subjects, as in `hippocampus`.
+
+    Raises:
+        ValueError: no such set or split.
+        FileNotFoundError: no such data; the sentence says what to fetch.
+    """
+    check_choice("name", name, tuple(CARDS))
     check_choice("split", split, SPLITS)
-    folder = find_folder(("hippocampus", "Task04_Hippocampus"), HIPPOCAMPUS, root)
-    images = sorted(path for path in (folder / "imagesTr").glob("hippocampus_*.nii.gz"))
-    images = [path for path in images if split_of(stem(path)) == split]
-    if len(images) < 2:
-        raise FileNotFoundError(f"{folder / 'imagesTr'} must hold two or more subjects of split {split!r}.")
-    labels = {path: folder / "labelsTr" / path.name for path in images}
-    files = [Files(images[m], images[f], labels[images[m]], labels[images[f]]) for m, f in pairing(len(images), split)]
-    return FilePairs(files[:count], shape=shape, label_names=HIPPOCAMPUS_LABELS, common_grid=False)
+    card = CARDS[name]
+    folder = find_folder(card.folders, card, root)
+    layout = card.layout_in(folder)
+    assert layout is not None
+    found = {subject: images for subject, images in layout.images_in(folder).items() if split_of(subject) == split}
+    if card.within:
+        pairs = [(images[1], images[0]) for images in found.values() if len(images) == 2]
+    else:
+        images = [images[0] for images in found.values()]
+        if len(images) < 2:
+            place = folder / layout.images.split("{")[0]
+            raise FileNotFoundError(f"{place} must hold two or more subjects of split {split!r}.")
+        pairs = [(images[moving], images[fixed]) for moving, fixed in pairing(len(images), split)]
+    if not pairs:
+        raise FileNotFoundError(f"{folder} must hold two images of a subject of split {split!r}.")
+    files = [
+        Files(moving, fixed, layout.labels_of(folder, moving), layout.labels_of(folder, fixed))
+        for moving, fixed in pairs
+    ]
+    common = card.within  # subjects that were never aligned have no common grid
+    return FilePairs(files[:count], shape=shape, label_names=dict(card.label_names), common_grid=common)
 
 
-REGISTRY: dict[str, Callable[..., FilePairs]] = {"hippocampus": hippocampus}
+REGISTRY: dict[str, Callable[..., FilePairs]] = {
+    "hippocampus": hippocampus,
+    **{name: partial(public, name) for name in CARDS if name != "hippocampus"},
+}
 
 
 def find_folder(folders: Sequence[str], card: Card, root: str | Path | None = None) -> Path:
-    """The folder of a set in the Decathlon's layout, the first found below or at `root`, `MOEREG_DATA` or the cache.
+    """The folder of a set, the first found below or at `root`, `MOEREG_DATA` or the cache.
+
+    Args:
+        folders: names that it may have; those of the card where there are none.
 
     Raises:
         FileNotFoundError: none. The sentence says what to fetch and where to put it.
     """
-    bases = [Path(root)] if root else [Path(p) for p in (os.environ.get("MOEREG_DATA"), cache_folder()) if p]
-    for base in bases:
-        for candidate in (*(base / folder for folder in folders), base):
-            if (candidate / "imagesTr").is_dir() and (candidate / "labelsTr").is_dir():
-                return candidate
-    raise FileNotFoundError(
-        f"{folders[0]} must lie in {' or '.join(map(str, bases))}, but no folder {' or '.join(folders)} with imagesTr "
-        f"and labelsTr is there: fetch {card.archive} of the {card.title} (licence {card.licence}, md5 {card.md5}), "
-        "unpack it and set MOEREG_DATA to the folder that holds what you unpacked."
-    )
-
-
-def cache_folder() -> Path:
-    """Where data is looked for when `MOEREG_DATA` does not name a folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moereg"
+    folder = find(replace(card, folders=tuple(folders) or card.folders), root)
+    if folder is None:
+        raise FileNotFoundError(missing(card, root))
+    return folder
 
 
 def split_of(name: str) -> str:

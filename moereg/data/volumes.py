@@ -51,6 +51,7 @@ MAGIC = {348: (nib.Nifti1Image, 344, b"n+1\0"), 540: (nib.Nifti2Image, 4, b"n+2\
 MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}  # of a unit by its code in the header: metre, millimetre, micron
 SAME = 0.02  # voxels that the corners of two grids may lie apart
 DEFLATE = 1032  # bytes that one byte of gzip can stand for, at most
+DENSE, LARGE = 200, 2**25  # no scan of so many voxels shrinks to less than one byte of so many
 SPARE = 2**20  # bytes that may follow the voxels of a compressed file
 LARGEST = 2**53  # labels from here on would be rounded
 
@@ -281,7 +282,8 @@ def _opened(path: str | Path, *, vector: bool = False, axes: int | None = 3) -> 
                 _check_shape(image, path, vector, axes)
             _check_affine(_affine(image), path)
             if not isinstance(image, ItkImage):
-                _check_size(image, path, os.fstat(raw.fileno()).st_size * (DEFLATE if packed else 1))
+                length, large = os.fstat(raw.fileno()).st_size, prod(map(int, image.shape)) > LARGE
+                _check_size(image, path, length * ((DENSE if large else DEFLATE) if packed else 1))
             yield image, stream
 
 

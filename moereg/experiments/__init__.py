@@ -28,6 +28,7 @@ from moereg.experiments.recursion import RecursionProtocol, recursion_sweep
 from moereg.experiments.regions import RegionProtocol, true_labels
 from moereg.experiments.sliding import sliding
 from moereg.experiments.stability import seed_stability
+from moereg.experiments.worth import Aligned, linear, simpleitk_demons, turned, worth
 
 __all__ = [
     "DECISIONS",
@@ -36,6 +37,7 @@ __all__ = [
     "KINDS",
     "ROUTING",
     "VARIANTS",
+    "Aligned",
     "Finding",
     "Protocol",
     "RecursionProtocol",
@@ -59,11 +61,15 @@ __all__ = [
     "indecision",
     "kept_in",
     "knock_out",
+    "linear",
     "quality_sweep",
     "recursion_sweep",
     "seed_stability",
+    "simpleitk_demons",
     "sliding",
     "train_one",
     "true_labels",
+    "turned",
     "usage_by_organ",
+    "worth",
 ]

@@ -243,9 +243,16 @@ def find_weights(weights: str | Path) -> Path:
 
 
 def write_tensors(path: str | Path, tensors: dict, header: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all."""
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        OSError: no space, no permission.
+    """
     with whole(path) as unfinished:
-        save_file(tensors, unfinished, metadata=header)
+        try:
+            save_file(tensors, unfinished, metadata=header)
+        except SafetensorError as error:  # what the system said is a part of its text
+            raise OSError(f"{path} must be written whole, but that failed: {_first_line(error)}.") from error
 
 
 def read_tensors(path: str | Path) -> tuple[dict, dict[str, str]]:

@@ -200,6 +200,7 @@ class MutualAttention(nn.Module):
         """
         channels = self.attention.query.shape[1]
         check_channels("first", first, channels)
+        check_channels("second", second, channels)
         check_same_space("second", second, "first", first, channels=True)
         windows = Windows.of(first, self.window)
         a, b, valid = windows.split(first), windows.split(second), windows.valid(first.device)

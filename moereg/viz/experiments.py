@@ -147,11 +147,38 @@ def draw_amount(rows: list[dict]) -> Figure:
     return figure
 
 
+def draw_worth(rows: list[dict]) -> Figure:
+    """Dice of every tool against its time per pair in units of the affine's; dots are seeds, one panel per task."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    figure = Figure(figsize=(5.2 * len(tasks), 3.6), layout="constrained")
+    marks = "osD^vP*X<>"
+    tools = [tool for tool in dict.fromkeys(row["tool"] for row in rows) if tool != "nothing"]
+    for axes, task in zip(np.atleast_1d(figure.subplots(1, len(tasks))), tasks, strict=True):
+        own = [row for row in rows if row["task"] == task]
+        unit = np.mean([row["cpu_per_pair"] for row in own if row["tool"] == "affine"])
+        axes.axhline(
+            np.mean([row["dice"] for row in own if row["tool"] == "nothing"]), color=CONTROL, linestyle=":",
+            label="nothing",
+        )  # fmt: skip
+        for number, tool in enumerate(tools):
+            found = [row for row in own if row["tool"] == tool]
+            colour = OTHER if "network" in tool else MEASURED
+            times, scores = [row["cpu_per_pair"] / unit for row in found], [row["dice"] for row in found]
+            axes.plot(times, scores, marks[number % len(marks)], color=colour, alpha=0.8, label=tool)
+        axes.set_xscale("log")
+        axes.set_xlabel("processor time per pair, in units of the affine's")
+        axes.set_ylabel("Dice")
+        heading(axes, task)
+    key_below(figure)
+    return figure
+
+
 # Key of a row -> who draws rows that have it. The first that fits is taken.
 DRAWINGS: dict[str, Callable[[list[dict]], Figure]] = {
     "setting": draw_decisions,
     "expert_cost": draw_growth,
     "variant": draw_variants,
+    "tool": draw_worth,
     "method": draw_variants,
     "extent": draw_profiles,
     "load": draw_load,

@@ -64,6 +64,12 @@ CASES = {
         12500,
         {1000: "less often", 80: "Upside down", 200000: "every step either", 5: "Visits of one pair"},
     ),
+    "scans-volume": (
+        {"rows": [[0.0, -2.0, 0.0], [1.5, 0.0, 0.0], [0.0, 0.0, 3.0]]},
+        9,
+        {-9: "left-handed", 0: "diagonal alone", 6.5: "multiply them", 7: "What do they span"},
+    ),
+    "scans-labels": ({}, "nearest", {"linear": "Which organ", "cubic": "Answer"}),
     "attention-windows": (
         {"shape": (48, 48, 48), "window": 6},
         512,

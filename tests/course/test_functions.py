@@ -366,6 +366,57 @@ ALSO_RIGHT |= {
 }
 
 
+def place_by_homogeneous(affine, index):
+    """A one at the end of every index, and the whole matrix."""
+    whole = torch.cat([index.flip(-1), torch.ones(len(index), 1)], 1)
+    return (affine @ whole.T).T[:, :-1]
+
+
+def place_by_steps(affine, index):
+    """From the first voxel, step by step along each file axis."""
+    dims = index.shape[1]
+    steps = [index[:, dims - 1 - axis, None] * affine[:dims, axis] for axis in range(dims)]
+    return affine[:dims, dims] + torch.stack(steps).sum(0)
+
+
+def vectors_by_lps(u, affine):
+    """The affine in LPS first."""
+    turn = torch.diag(torch.tensor([-1.0, -1.0, 1.0])[: len(u)])
+    return ((turn @ affine[:-1, :-1]) @ u.flip(0).flatten(1)).reshape(u.shape)
+
+
+def vectors_as_a_difference(u, affine):
+    """Where a place leads minus the place."""
+    grid = fields.identity_grid(u.shape[1:])
+    there, here = (place_by_steps(affine, x.flatten(1).T).T.reshape(u.shape) for x in (grid + u, grid))
+    return torch.cat([here[:2] - there[:2], there[2:] - here[2:]])
+
+
+def board_by_parity(first, second, size):
+    """The parities of the axes multiplied."""
+    sign = torch.ones(first.shape)
+    for axis, n in enumerate(first.shape):
+        along = (1 - 2 * (torch.arange(n) // size % 2)).view(*[-1 if a == axis else 1 for a in range(first.ndim)])
+        sign = sign * along
+    return first * (sign + 1) / 2 + second * (1 - sign) / 2
+
+
+def board_by_loops(first, second, size):
+    """Voxel by voxel."""
+    places = torch.cartesian_prod(*(torch.arange(n) for n in first.shape))
+    out = [
+        first[tuple(p)] if sum(i // size for i in p.tolist()) % 2 == 0 else second[tuple(p)] for p in places.unbind(0)
+    ]
+    return torch.stack(out).reshape(first.shape)
+
+
+ALSO_RIGHT |= {
+    "scans-place": (place_by_homogeneous, place_by_steps),
+    "scans-vectors": (vectors_by_lps, vectors_as_a_difference),
+    "scans-board": (board_by_parity, board_by_loops),
+}
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_the_right_function_and_others_that_do_the_same(name):
     task = TASKS[name]

@@ -206,13 +206,13 @@ def test_empty_tables(folder):
 
 
 def test_names():
-    assert datasets.names() == (*ANATOMIES, "hippocampus")
+    assert datasets.names() == (*ANATOMIES, "hippocampus", "oasis", "abdomen-ct", "lung-ct", "acdc")
     pairs = datasets.load("abdomen", "val", shape=(16, 18, 20), count=4, seed=3)
     assert isinstance(pairs, Phantoms)
     assert len(pairs) == 4
     assert pairs[0].shape == (16, 18, 20)
     with pytest.raises(
-        ValueError, match=r"data must be one of 'abdomen', .*'hippocampus' or the path of a .csv, got 'knee'"
+        ValueError, match=r"data must be one of 'abdomen', .*'hippocampus', .*'acdc' or the path of a .csv, got 'knee'"
     ):
         datasets.load("knee")
     with pytest.raises(ValueError, match="split must be one of"):

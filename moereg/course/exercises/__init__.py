@@ -20,6 +20,7 @@ from moereg.course.exercises import (
     moa,
     rman,
     routers,
+    scans,
     segreg,
     shmoareg,
     shmoe,
@@ -31,6 +32,7 @@ from moereg.course.exercises.reading import Unreadable, read
 
 CHAPTERS = (
     tour, fields, similarity, demons, learning, attention, routers, moa, shmoe, shmoareg, drivenmorph, rman, segreg,
+    scans,
 )  # fmt: skip
 EXERCISES: dict[str, Callable[..., tuple[bool | None, str]]] = {
     name: exercise for chapter in CHAPTERS for name, exercise in chapter.EXERCISES.items()

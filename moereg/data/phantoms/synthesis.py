@@ -135,10 +135,11 @@ class Phantoms:
 
 
 def _checked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    shape = tuple(shape)
-    if len(shape) not in (2, 3) or min(shape) < 8:
-        raise ValueError(f"shape must be two or three sizes of at least 8 voxels, got {shape}.")
-    return shape
+    shape = tuple(shape) if isinstance(shape, list) else shape
+    sizes = shape if isinstance(shape, tuple) and all(isinstance(size, int) for size in shape) else ()
+    if len(sizes) not in (2, 3) or min(sizes) < 8:
+        raise ValueError(f"shape must be two or three sizes of at least 8 voxels, got {shape!r}.")
+    return sizes
 
 
 def _streams(seed: int, count: int) -> list[torch.Generator]:
