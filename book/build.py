@@ -13,13 +13,15 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 import nbformat
 import yaml
 
-from book import glossary
+from book import chapters as added
+from book import glossary, live, made, reading, subjects
 from moereg.viz.report import fragment
 from tools import claims, node
 from tools.notebooks import WIDGET_VIEW, outputs_below, widget_state
@@ -31,7 +33,32 @@ SOURCE = WORK / "source"  # made anew by every build
 VENDOR = WORK / "vendor"  # kept: what npm delivered
 SITE = BOOK / "_build" / "html"
 
-PAGES = ("index.md", "conventions.md", "references.md", "references.bib", "_config.yml", "extensions", "assets")
+PAGES = (
+    "index.md",
+    "explore.md",
+    "instructors.md",
+    "conventions.md",
+    "notation.md",
+    "errors.md",
+    "references.md",
+    "references.bib",
+    "_config.yml",
+    "extensions",
+    "assets",
+)
+# Pages of the part "Reference", in this order; the API, references and how the site was made come after them.
+REFERENCE = (
+    "explore",
+    "take-away",
+    "instructors",
+    "conventions",
+    "notation",
+    "glossary",
+    "errors",
+    "claims",
+    "networks",
+    "subjects",
+)
 # The ladder of chapters: title of a part, numbers of its chapters.
 PARTS = {
     "Start": range(0, 1),
@@ -41,7 +68,7 @@ PARTS = {
     "For real": range(13, 100),
 }
 
-OPENING = "00_tour"  # its explorer opens the landing page
+OPENING = "00_tour"  # its explorer has a page of its own
 
 # npm package -> {file in it: (name under _static/vendor, SHA-256)}. Fonts are looked for beside their module.
 WIDGETS = "@jupyter-widgets/html-manager"
@@ -89,12 +116,14 @@ def build() -> None:
     SOURCE.mkdir(parents=True)
     copy_pages()
     chapters = copy_notebooks()
+    write_computed_pages(chapters)
     (SOURCE / "claims.md").write_text(claims.page(claims.load()), encoding="utf-8")
     (SOURCE / "glossary.md").write_text(glossary.page(glossary.load()), encoding="utf-8")
     write_opening()
     modules = write_api_pages()
     write_toc(chapters, modules)
     vendor_scripts()
+    (SOURCE / "live.html").write_text(live.page_part(VENDOR), encoding="utf-8")
     run_sphinx()
     print(f"make book: {SITE / 'index.html'}")
 
@@ -104,22 +133,61 @@ def copy_pages() -> None:
         source = BOOK / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, SOURCE / name)
     shutil.copy(ROOT / "data" / "weights" / "README.md", SOURCE / "networks.md")
+    shutil.copy(ROOT / "CHANGELOG.md", SOURCE / "changelog.md")
 
 
 def copy_notebooks() -> list[str]:
     """Executed notebooks, beside the pages: pages with widgets find their scripts relative to the site's root."""
-    stems, terms = [], glossary.load()
+    stems, terms, rows = [], glossary.load(), claims.load()
+    settings, built = added.site_settings(), subjects.modules_of(subjects.load())
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         state = widget_state(notebook)
         for cell in notebook.cells:
             move_alt_text(cell)
             add_stand_ins(cell, state)
+            added.mark_kernel_controls(cell, state)
             fold_solution(cell)
         glossary.link_terms(notebook, terms)
+        added.add_head(notebook, path.stem, settings)
+        added.add_foot(notebook, path.stem, rows, built.get(path.stem, ()))
         nbformat.write(notebook, SOURCE / path.name)
         stems.append(path.stem)
     return stems
+
+
+def write_computed_pages(stems: Sequence[str]) -> None:
+    """Pages that hold numbers or lists: minutes, downloads, subjects, how the site was made."""
+    notebooks = {stem: nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4) for stem in stems}
+    titles = {stem: reading.title(notebook) for stem, notebook in notebooks.items()}
+    minutes = [5 * round(reading.total(notebook) / 5) for notebook in notebooks.values()]
+    fill(
+        SOURCE / "index.md",
+        chapters=len(stems),
+        hours=round(sum(minutes) / 60),
+        least=min(minutes),
+        most=max(minutes),
+    )
+    fill(SOURCE / "instructors.md", rule=reading.in_words(), minutes=reading.tables(notebooks))
+    settings = added.site_settings()
+    added.write_downloads(SOURCE / "extra" / "download", settings)
+    rows = {
+        "take-away": added.take_away_page(stems, titles, settings),
+        "subjects": subjects.page(subjects.load(), titles),
+        "made": made.page(FROM_NPM | live.FROM_NPM),
+    }
+    for name, text in rows.items():
+        (SOURCE / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def fill(path: Path, **values: object) -> None:
+    """Put values in place of {{names}}."""
+    text = path.read_text(encoding="utf-8")
+    for name, value in values.items():
+        if f"{{{{{name}}}}}" not in text:
+            raise BookError(f"{path.name} must hold {{{{{name}}}}}.")
+        text = text.replace(f"{{{{{name}}}}}", str(value))
+    path.write_text(text, encoding="utf-8")
 
 
 def move_alt_text(cell: nbformat.NotebookNode) -> None:
@@ -153,7 +221,7 @@ def add_stand_ins(cell: nbformat.NotebookNode, state: dict) -> None:
 
 
 def write_opening() -> None:
-    """The explorer of the first chapter, model and pair inside, for the landing page."""
+    """The explorer of the first chapter, model and pair inside, for a page of its own."""
     notebook = nbformat.read(ROOT / "notebooks" / f"{OPENING}.ipynb", as_version=4)
     state = widget_state(notebook)
     for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
@@ -187,11 +255,15 @@ def write_api_pages() -> list[str]:
     folder.mkdir()
     modules = public_modules()
     rows = []
+    built_in = {
+        module: "Built in " + ", ".join(f"[{stem}](../{stem}.ipynb)" for stem in stems) + ".\n\n"
+        for module, stems in subjects.chapters_of(subjects.load()).items()
+    }
     for name, docstring in modules.items():
         is_package = (ROOT / Path(*name.split("."))).is_dir()
         # A package re-exports what its modules define; it is described where it is defined.
         options = "" if is_package else "   :members:\n"
-        page = f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n"
+        page = f"# {name}\n\n{built_in.get(name, '')}```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n"
         (folder / f"{name}.md").write_text(page)
         first = " ".join(docstring.split("\n\n")[0].split())
         rows.append(f"[`{name}`](<{name}.md>)\n: {first or '(no description)'}\n")
@@ -208,9 +280,11 @@ def write_toc(chapters: list[str], modules: list[str]) -> None:
             parts.append({"caption": title, "chapters": files})
     api = {"file": "api/index", "sections": [api_entry(name) for name in modules]}
     files = [
-        *({"file": name} for name in ("conventions", "glossary", "claims", "networks")),
+        *({"file": name} for name in REFERENCE),
         api,
         {"file": "references"},
+        {"file": "made"},
+        {"file": "changelog"},
     ]
     parts.append({"caption": "Reference", "chapters": files})
     toc = {"format": "jb-book", "root": "index", "parts": parts}
@@ -224,9 +298,15 @@ def api_entry(module: str) -> dict[str, str]:
 def vendor_scripts() -> None:
     """Put mathjax, require.js and the widgets' scripts where the pages look for them."""
     VENDOR.mkdir(exist_ok=True)
-    for package, files in FROM_NPM.items():
+    for package, files in (FROM_NPM | live.FROM_NPM).items():
         if not all(has_hash(VENDOR / name, expected) for name, expected in files.values()):
-            fetch(package, files)
+            try:
+                fetch(package, files)
+            except BookError as error:
+                if package not in live.FROM_NPM:
+                    raise
+                print(f"make book: {error} The landing page shows its recorded run.")
+    live.copy_files(VENDOR)
     target = SOURCE / "extra" / "_static" / "vendor"  # html_extra_path copies it as it is
     shutil.copytree(VENDOR, target)
     # The widgets' style sheet asks for its icon fonts beside its module; now and then, when scripts end in another

@@ -1,4 +1,4 @@
-// Built by make bundle from js; sources 6859fd91e6c92a21c6f34140ef6afa7b0ac80d889bef88b505c5e9014cd6d492, lines below 19539a740657bb2f0f3d6134e6b7797fcca4da6944f268598a000c3f446405d6
+// Built by make bundle from js; sources d0cac87ccc3bb531a0604f145440337bee1b6e3c1da74c8f28582fa01dc3d6f3, lines below 19539a740657bb2f0f3d6134e6b7797fcca4da6944f268598a000c3f446405d6
 /*
 htm 3.1.1, Apache License 2.0
 

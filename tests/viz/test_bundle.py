@@ -10,7 +10,7 @@ from tools import bundle, node
 
 MODULES = sorted((bundle.SOURCE / "src").rglob("*.mjs"))
 # Imports go downwards only, in this order. What stands in src itself is the top.
-LAYERS = ("base", "data", "parts", "panels", "dragfield", "live")
+LAYERS = ("base", "data", "parts", "panels", "dragfield", "live", "stills")
 
 
 def run_node(program: str, *arguments: str):
