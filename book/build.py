@@ -21,7 +21,7 @@ import nbformat
 import yaml
 
 from book import chapters as added
-from book import glossary, live, made, reading, subjects
+from book import glossary, live, made, previews, reading, subjects, trim, views
 from moereg.viz.report import fragment
 from tools import claims, node
 from tools.notebooks import WIDGET_VIEW, outputs_below, widget_state
@@ -74,9 +74,37 @@ OPENING = "00_tour"  # its explorer has a page of its own
 WIDGETS = "@jupyter-widgets/html-manager"
 FROM_NPM = {
     "mathjax@3.2.2": {
-        "es5/tex-svg-full.js": (
-            "tex-svg-full.js",
-            "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6",
+        "es5/node-main.js": (
+            "mathjax/es5/node-main.js",
+            "a3e6f8f69fb7a786f4b4d08f0f17781381996ec2c278a0f406f9e812ffa809b2",
+        ),
+        "es5/core.js": (
+            "mathjax/es5/core.js",
+            "44d9c29f77d89537e024d165e2c0d7e981a98d75ed53b6c236fac899ed631abb",
+        ),
+        "es5/startup.js": (
+            "mathjax/es5/startup.js",
+            "84f4ec49041b12a6dadc5d1689babc80f417435cfcbd890ec712e374152bbb88",
+        ),
+        "es5/loader.js": (
+            "mathjax/es5/loader.js",
+            "a413bc18c77eda7b5d29d44c4d3311de78742cb5c9751b70e29b013eacfbb56f",
+        ),
+        "es5/adaptors/liteDOM.js": (
+            "mathjax/es5/adaptors/liteDOM.js",
+            "30e7d3f231e5c86b0c6ecdc283e5b6f2a46d6ddee140745a050bd5ccfe62b3ef",
+        ),
+        "es5/input/tex-full.js": (
+            "mathjax/es5/input/tex-full.js",
+            "de76b151355304bde8217d8056264d9c2bec2f47acb7ffd4d142cbe14f5b0035",
+        ),
+        "es5/output/svg.js": (
+            "mathjax/es5/output/svg.js",
+            "6fdee599b240851fd27b31017e1a18802d99743ac4fae8204998997176647609",
+        ),
+        "es5/output/svg/fonts/tex.js": (
+            "mathjax/es5/output/svg/fonts/tex.js",
+            "6afb8e7f4f7f19255c4b111f4a00c06716b70ea9b977516127c054e7799d2da4",
         ),
     },
     "requirejs@2.3.8": {
@@ -125,6 +153,11 @@ def build() -> None:
     vendor_scripts()
     (SOURCE / "live.html").write_text(live.page_part(VENDOR), encoding="utf-8")
     run_sphinx()
+    try:
+        trim.trim(SITE, VENDOR / "mathjax")
+    except (trim.TrimError, node.NodeMissing) as error:
+        raise BookError(str(error)) from error
+    previews.add_previews(SITE, live.picture(), added.site_settings()["address"])
     print(f"make book: {SITE / 'index.html'}")
 
 
@@ -148,6 +181,7 @@ def copy_notebooks() -> list[str]:
             add_stand_ins(cell, state)
             added.mark_kernel_controls(cell, state)
             fold_solution(cell)
+        views.embed(notebook, state)
         glossary.link_terms(notebook, terms)
         added.add_head(notebook, path.stem, settings)
         added.add_foot(notebook, path.stem, rows, built.get(path.stem, ()))
@@ -308,7 +342,8 @@ def vendor_scripts() -> None:
                 print(f"make book: {error} The landing page shows its recorded run.")
     live.copy_files(VENDOR)
     target = SOURCE / "extra" / "_static" / "vendor"  # html_extra_path copies it as it is
-    shutil.copytree(VENDOR, target)
+    shutil.copytree(VENDOR, target, ignore=shutil.ignore_patterns("mathjax", "tex-svg-full.js"))
+    views.copy_files(target.parent / "views")
     # The widgets' style sheet asks for its icon fonts beside its module; now and then, when scripts end in another
     # order, two folders higher. They are found at both places.
     for font in (target / WIDGETS / "dist").glob("*.woff2"):

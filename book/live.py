@@ -1,5 +1,6 @@
 """The network that runs in the landing page: its files among the site's scripts, its recorded run in the page."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -48,13 +49,26 @@ def megabytes(vendor: Path) -> float:
     return round(sum(path.stat().st_size for path in parts) / 1e6)
 
 
+def picture() -> bytes:
+    """What the view shows first, as a PNG."""
+    model, pairs = _shown()
+    return live_picture(model, pairs[0])[0]
+
+
 def page_part(vendor: Path) -> str:
     """The view with its recorded run, as HTML."""
     card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
-    model = load_model(card["network"])
-    abdomens = datasets.load("abdomen", "test", shape=(SHOWN, SHOWN), count=3)
-    heart = phantoms.make("cardiac", (SHOWN, SHOWN), 5)
-    named = {"an abdomen": abdomens[0], "another abdomen": abdomens[2], "a heart, never seen in training": heart}
-    pairs = [type(pair)(**{**pair.__dict__, "name": name}) for name, pair in named.items()]
+    model, pairs = _shown()
     payload = live_payload(model, pairs, sizes=card["sizes"], megabytes=megabytes(vendor))
     return live_fragment(payload, live_picture(model, pairs[0]), folder=WHERE)
+
+
+@functools.cache
+def _shown() -> tuple:
+    """The network and the pairs of the page."""
+    card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
+    model = load_model(card["network"])
+    abdomens = datasets.load("abdomen", "test", shape=(SHOWN, SHOWN), count=8)
+    heart = phantoms.make("cardiac", (SHOWN, SHOWN), 5)
+    named = {"an abdomen": abdomens[5], "another abdomen": abdomens[7], "a heart, never seen in training": heart}
+    return model, [type(pair)(**{**pair.__dict__, "name": name}) for name, pair in named.items()]

@@ -12,7 +12,7 @@ from tools.notebooks import NOTEBOOKS, WIDGET_VIEW
 
 ROOT = build.ROOT
 markdown, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
-NO_REPOSITORY = {"repository": "", "branch": "main", "pages_branch": "gh-pages", "jupyterhub": ""}
+NO_REPOSITORY = {"address": "", "repository": "", "branch": "main", "pages_branch": "gh-pages", "jupyterhub": ""}
 PUBLISHED = NO_REPOSITORY | {"repository": "https://github.com/some-one/moe.reg/", "jupyterhub": "https://hub.example/"}
 
 

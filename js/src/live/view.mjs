@@ -12,7 +12,7 @@ import { decision, sentence } from "./result.mjs";
 
 const LEVELS = ["fine", "middle", "coarse"];
 const TRACKS = ["down", "across"];
-const SHOWN = { warped: "moved image", grid: "grid on the moving image", difference: "difference" };
+const SHOWN = { warped: "moved by the network", grid: "grid on the moving image", difference: "difference" };
 
 export function LiveView({ given, model, state }) {
   const seen = model.current();
@@ -29,20 +29,20 @@ export function LiveView({ given, model, state }) {
       data-size=${seen.size}
     >
       <div class="mlv-panels">
-        <${Panel} title="Drag: moving image" note="pull a handle">
+        <${Panel} title="Drag: the moving image" note="pull a handle">
           <${Stage} id=${id} given=${given} model=${model} state=${state} seen=${seen} still=${recordedOnly} />
         <//>
-        <${Panel} title="Target: fixed image" note="stays as it is">
+        <${Panel} title="Target: the fixed image" note="stays as it is">
           <${Drawing} label="Fixed image." draw=${(pen) => drawGrey(pen, seen.fixed, seen.size)} given=${[seen]} />
         <//>
-        <${Panel} title="Result: image moved" note=${SHOWN[state.show]}>
+        <${Panel} title="Result: the registered image" note=${SHOWN[state.show]}>
           <${Drawing}
             label=${`Result: ${SHOWN[state.show]}.`}
             draw=${(pen) => drawResult(pen, state.show, seen)}
             given=${[seen, state.show]}
           />
         <//>
-        <${Panel} title="Experts: who moved" note="colour: largest gate">
+        <${Panel} title="Experts: who moved it" note="colour: largest gate">
           <${Experts} given=${given} model=${model} state=${state} seen=${seen} />
         <//>
       </div>
