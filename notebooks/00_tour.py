@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Tour: register a pair, open the experts
 #
-# In a quarter of an hour you will
+# You will
 #
 # * see what deformable registration is asked to do, on a pair whose true motion is known,
 # * move an image with a displacement field, and measure by overlap, error and folds how well it fits,
