@@ -46,7 +46,8 @@ def tags_of(page: str, place: str, address: str = "") -> str:
 def description(page: str) -> str:
     """The first paragraph of prose, at most 200 characters, cut at a word."""
     article = ARTICLE.search(page)
-    for paragraph in PARAGRAPH.findall(article[0] if article else page):
+    prose = re.sub(r"<li>.*?</li>", "", article[0] if article else page, flags=re.DOTALL)
+    for paragraph in PARAGRAPH.findall(prose):
         if "take-away" in paragraph or "download>" in paragraph:
             continue
         bare = re.sub(r"<svg.*?</svg>|<script.*?</script>|<style.*?</style>", "", paragraph, flags=re.DOTALL)

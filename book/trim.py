@@ -25,6 +25,8 @@ GLYPH = re.compile(r'<path id="([^"]+)" d="([^"]*)"></path>')
 DEFS = re.compile(r"<defs>(.*?)</defs>", re.DOTALL)
 ICON = re.compile(r'<i class="([^"]*\bfa-[^"]*)"([^>]*)></i>')
 ICON_SCRIPT = re.compile(r"<script[^>]*scripts/fontawesome\.js[^>]*></script>|<link[^>]*scripts/fontawesome\.js[^>]*>")
+UNNAMED = '<summary><span class="toctree-toggle"'  # opens a branch of the sidebar's contents
+NAMED = '<summary aria-label="Show or hide the pages below"><span class="toctree-toggle"'
 STYLES = ("solid", "brands", "regular", "lg", "fw", "xs", "sm", "xl", "2x", "3x")
 
 
@@ -126,4 +128,5 @@ def with_icons(page: str, shapes: dict[str, tuple[str, str, str]]) -> str:
             f'<path fill="currentColor" d="{d}"/></svg>'
         )
 
-    return ICON_SCRIPT.sub("", ICON.sub(put, page))
+    # A toggle that is an icon only has no name for those who hear the page.
+    return ICON_SCRIPT.sub("", ICON.sub(put, page)).replace(UNNAMED, NAMED)

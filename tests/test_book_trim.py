@@ -57,6 +57,7 @@ def test_icons_become_shapes_and_their_script_is_left_away():
         '<svg class="svg-inline--fa fa-solid fa-bars fa-lg" data-mode="x" aria-hidden="true" viewBox="0 0 448 512">'
         in page
     )
+    assert trim.with_icons(trim.UNNAMED, shapes) == trim.NAMED
     with pytest.raises(trim.TrimError, match="icons must be among those of the theme, got 'bars'"):
         trim.with_icons(PAGE, {})
 

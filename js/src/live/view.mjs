@@ -184,7 +184,7 @@ const Tools = ({ given, model: { store, still }, state }) => html`
   <div class="mlv-tools">
     <label>
       Choose a pair
-      <select value=${String(state.pair)} onchange=${(event) => choosePair(store, still, event.currentTarget.value)}>
+      <select onchange=${(event) => choosePair(store, still, event.currentTarget.value)}>
         ${given.pairs.map(({ name }, k) => html`<option value=${k} selected=${state.pair === k}>${name}</option>`)}
         ${state.own.moving &&
         state.own.fixed &&
@@ -193,7 +193,7 @@ const Tools = ({ given, model: { store, still }, state }) => html`
     </label>
     <label>
       Set the size
-      <select value=${String(state.size)} onchange=${(event) => store.set({ size: Number(event.currentTarget.value), place: null })}>
+      <select onchange=${(event) => store.set({ size: Number(event.currentTarget.value), place: null })}>
         ${given.sizes.map((size) => html`<option value=${size} selected=${state.size === size}>${size} × ${size}</option>`)}
       </select>
     </label>
