@@ -6,7 +6,7 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks student slides experiments weights gpu gpu-bundle book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks student slides experiments weights onnx gpu gpu-bundle book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
@@ -20,6 +20,7 @@ help:
 	@echo 'make slides     every chapter as slides for the projector, HTML and PDF, into build/slides'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
 	@echo 'make weights    train the networks of data/weights again (hours; goes on where it was broken off)'
+	@echo 'make onnx       the network of the site as ONNX, after its weights changed'
 	@echo 'make gpu        what only a GPU shows, in pieces, with the Python that has its torch; make gpu-bundle: the wheels it lacks'
 	@echo 'make bench      measure speed'
 	@echo 'make lint       ruff, order of imports, types, bundles in step with their sources; make format: let ruff rewrite'
@@ -68,6 +69,10 @@ experiments:
 weights:
 	@tools/venv.sh $(ALL)
 	$(BIN)/python -m tools.weights
+
+onnx:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.onnx_export
 
 # With a torch made for the GPU, which .venv has not: PYTHON names that interpreter.
 gpu:

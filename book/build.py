@@ -13,13 +13,15 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 import nbformat
 import yaml
 
-from book import command_line, devices, glossary
+from book import chapters as added
+from book import command_line, devices, glossary, live, made, previews, reading, subjects, trim, views
 from moereg import cli
 from moereg.viz.report import fragment
 from tools import claims, node
@@ -34,13 +36,33 @@ SITE = BOOK / "_build" / "html"
 
 PAGES = (
     "index.md",
+    "explore.md",
+    "instructors.md",
     "coming-from.md",
     "conventions.md",
+    "notation.md",
+    "errors.md",
     "references.md",
     "references.bib",
     "_config.yml",
     "extensions",
     "assets",
+)
+# Pages of the part "Reference", in this order; the API, references and how the site was made come after them.
+REFERENCE = (
+    "explore",
+    "take-away",
+    "instructors",
+    "conventions",
+    "notation",
+    "glossary",
+    "errors",
+    "claims",
+    "networks",
+    "devices",
+    "command-line",
+    "coming-from",
+    "subjects",
 )
 # The ladder of chapters: title of a part, numbers of its chapters.
 PARTS = {
@@ -51,15 +73,43 @@ PARTS = {
     "For real": range(13, 100),
 }
 
-OPENING = "00_tour"  # its explorer opens the landing page
+OPENING = "00_tour"  # its explorer has a page of its own
 
 # npm package -> {file in it: (name under _static/vendor, SHA-256)}. Fonts are looked for beside their module.
 WIDGETS = "@jupyter-widgets/html-manager"
 FROM_NPM = {
     "mathjax@3.2.2": {
-        "es5/tex-svg-full.js": (
-            "tex-svg-full.js",
-            "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6",
+        "es5/node-main.js": (
+            "mathjax/es5/node-main.js",
+            "a3e6f8f69fb7a786f4b4d08f0f17781381996ec2c278a0f406f9e812ffa809b2",
+        ),
+        "es5/core.js": (
+            "mathjax/es5/core.js",
+            "44d9c29f77d89537e024d165e2c0d7e981a98d75ed53b6c236fac899ed631abb",
+        ),
+        "es5/startup.js": (
+            "mathjax/es5/startup.js",
+            "84f4ec49041b12a6dadc5d1689babc80f417435cfcbd890ec712e374152bbb88",
+        ),
+        "es5/loader.js": (
+            "mathjax/es5/loader.js",
+            "a413bc18c77eda7b5d29d44c4d3311de78742cb5c9751b70e29b013eacfbb56f",
+        ),
+        "es5/adaptors/liteDOM.js": (
+            "mathjax/es5/adaptors/liteDOM.js",
+            "30e7d3f231e5c86b0c6ecdc283e5b6f2a46d6ddee140745a050bd5ccfe62b3ef",
+        ),
+        "es5/input/tex-full.js": (
+            "mathjax/es5/input/tex-full.js",
+            "de76b151355304bde8217d8056264d9c2bec2f47acb7ffd4d142cbe14f5b0035",
+        ),
+        "es5/output/svg.js": (
+            "mathjax/es5/output/svg.js",
+            "6fdee599b240851fd27b31017e1a18802d99743ac4fae8204998997176647609",
+        ),
+        "es5/output/svg/fonts/tex.js": (
+            "mathjax/es5/output/svg/fonts/tex.js",
+            "6afb8e7f4f7f19255c4b111f4a00c06716b70ea9b977516127c054e7799d2da4",
         ),
     },
     "requirejs@2.3.8": {
@@ -99,6 +149,7 @@ def build() -> None:
     SOURCE.mkdir(parents=True)
     copy_pages()
     chapters = copy_notebooks()
+    write_computed_pages(chapters)
     (SOURCE / "claims.md").write_text(claims.page(claims.load()), encoding="utf-8")
     (SOURCE / "devices.md").write_text(devices.page(), encoding="utf-8")
     (SOURCE / "command-line.md").write_text(command_line.page(cli.parser()), encoding="utf-8")
@@ -107,7 +158,13 @@ def build() -> None:
     modules = write_api_pages()
     write_toc(chapters, modules)
     vendor_scripts()
+    (SOURCE / "live.html").write_text(live.page_part(VENDOR), encoding="utf-8")
     run_sphinx()
+    try:
+        trim.trim(SITE, VENDOR / "mathjax")
+    except (trim.TrimError, node.NodeMissing) as error:
+        raise BookError(str(error)) from error
+    previews.add_previews(SITE, live.picture(), added.site_settings()["address"])
     print(f"make book: {SITE / 'index.html'}")
 
 
@@ -116,22 +173,62 @@ def copy_pages() -> None:
         source = BOOK / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, SOURCE / name)
     shutil.copy(ROOT / "data" / "weights" / "README.md", SOURCE / "networks.md")
+    shutil.copy(ROOT / "CHANGELOG.md", SOURCE / "changelog.md")
 
 
 def copy_notebooks() -> list[str]:
     """Executed notebooks, beside the pages: pages with widgets find their scripts relative to the site's root."""
-    stems, terms = [], glossary.load()
+    stems, terms, rows = [], glossary.load(), claims.load()
+    settings, built = added.site_settings(), subjects.modules_of(subjects.load())
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         state = widget_state(notebook)
         for cell in notebook.cells:
             move_alt_text(cell)
             add_stand_ins(cell, state)
+            added.mark_kernel_controls(cell, state)
             fold_solution(cell)
+        views.embed(notebook, state)
         glossary.link_terms(notebook, terms)
+        added.add_head(notebook, path.stem, settings)
+        added.add_foot(notebook, path.stem, rows, built.get(path.stem, ()))
         nbformat.write(notebook, SOURCE / path.name)
         stems.append(path.stem)
     return stems
+
+
+def write_computed_pages(stems: Sequence[str]) -> None:
+    """Pages that hold numbers or lists: minutes, downloads, subjects, how the site was made."""
+    notebooks = {stem: nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4) for stem in stems}
+    titles = {stem: reading.title(notebook) for stem, notebook in notebooks.items()}
+    minutes = [5 * round(reading.total(notebook) / 5) for notebook in notebooks.values()]
+    fill(
+        SOURCE / "index.md",
+        chapters=len(stems),
+        hours=round(sum(minutes) / 60),
+        least=min(minutes),
+        most=max(minutes),
+    )
+    fill(SOURCE / "instructors.md", rule=reading.in_words(), minutes=reading.tables(notebooks))
+    settings = added.site_settings()
+    added.write_downloads(SOURCE / "extra" / "download", settings)
+    rows = {
+        "take-away": added.take_away_page(stems, titles, settings),
+        "subjects": subjects.page(subjects.load(), titles),
+        "made": made.page(FROM_NPM | live.FROM_NPM),
+    }
+    for name, text in rows.items():
+        (SOURCE / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def fill(path: Path, **values: object) -> None:
+    """Put values in place of {{names}}."""
+    text = path.read_text(encoding="utf-8")
+    for name, value in values.items():
+        if f"{{{{{name}}}}}" not in text:
+            raise BookError(f"{path.name} must hold {{{{{name}}}}}.")
+        text = text.replace(f"{{{{{name}}}}}", str(value))
+    path.write_text(text, encoding="utf-8")
 
 
 def move_alt_text(cell: nbformat.NotebookNode) -> None:
@@ -165,7 +262,7 @@ def add_stand_ins(cell: nbformat.NotebookNode, state: dict) -> None:
 
 
 def write_opening() -> None:
-    """The explorer of the first chapter, model and pair inside, for the landing page."""
+    """The explorer of the first chapter, model and pair inside, for a page of its own."""
     notebook = nbformat.read(ROOT / "notebooks" / f"{OPENING}.ipynb", as_version=4)
     state = widget_state(notebook)
     for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
@@ -199,11 +296,15 @@ def write_api_pages() -> list[str]:
     folder.mkdir()
     modules = public_modules()
     rows = []
+    built_in = {
+        module: "Built in " + ", ".join(f"[{stem}](../{stem}.ipynb)" for stem in stems) + ".\n\n"
+        for module, stems in subjects.chapters_of(subjects.load()).items()
+    }
     for name, docstring in modules.items():
         is_package = (ROOT / Path(*name.split("."))).is_dir()
         # A package re-exports what its modules define; it is described where it is defined.
         options = "" if is_package else "   :members:\n"
-        page = f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n"
+        page = f"# {name}\n\n{built_in.get(name, '')}```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n"
         (folder / f"{name}.md").write_text(page)
         first = " ".join(docstring.split("\n\n")[0].split())
         rows.append(f"[`{name}`](<{name}.md>)\n: {first or '(no description)'}\n")
@@ -220,10 +321,11 @@ def write_toc(chapters: list[str], modules: list[str]) -> None:
             parts.append({"caption": title, "chapters": files})
     api = {"file": "api/index", "sections": [api_entry(name) for name in modules]}
     files = [
-        *({"file": name} for name in ("devices", "command-line", "coming-from", "conventions", "glossary", "claims")),
-        {"file": "networks"},
+        *({"file": name} for name in REFERENCE),
         api,
         {"file": "references"},
+        {"file": "made"},
+        {"file": "changelog"},
     ]
     parts.append({"caption": "Reference", "chapters": files})
     toc = {"format": "jb-book", "root": "index", "parts": parts}
@@ -237,11 +339,18 @@ def api_entry(module: str) -> dict[str, str]:
 def vendor_scripts() -> None:
     """Put mathjax, require.js and the widgets' scripts where the pages look for them."""
     VENDOR.mkdir(exist_ok=True)
-    for package, files in FROM_NPM.items():
+    for package, files in (FROM_NPM | live.FROM_NPM).items():
         if not all(has_hash(VENDOR / name, expected) for name, expected in files.values()):
-            fetch(package, files)
+            try:
+                fetch(package, files)
+            except BookError as error:
+                if package not in live.FROM_NPM:
+                    raise
+                print(f"make book: {error} The landing page shows its recorded run.")
+    live.copy_files(VENDOR)
     target = SOURCE / "extra" / "_static" / "vendor"  # html_extra_path copies it as it is
-    shutil.copytree(VENDOR, target)
+    shutil.copytree(VENDOR, target, ignore=shutil.ignore_patterns("mathjax", "tex-svg-full.js"))
+    views.copy_files(target.parent / "views")
     # The widgets' style sheet asks for its icon fonts beside its module; now and then, when scripts end in another
     # order, two folders higher. They are found at both places.
     for font in (target / WIDGETS / "dist").glob("*.woff2"):

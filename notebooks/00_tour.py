@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Tour: register a pair, open the experts
 #
-# In a quarter of an hour you will
+# You will
 #
 # * see what deformable registration is asked to do, on a pair whose true motion is known,
 # * move an image with a displacement field, and measure by overlap, error and folds how well it fits,
@@ -35,7 +35,6 @@
 # %%
 import matplotlib.pyplot as plt
 import torch
-from ipywidgets import interact
 
 from moereg import classical, fields, metrics, models
 from moereg.course.budget import Budget
@@ -52,6 +51,7 @@ from moereg.viz.figures import (
     show_image,
     show_load,
 )
+from moereg.viz.stills import stills
 
 plt.rcParams["figure.dpi"] = 110
 budget = Budget.from_env()
@@ -92,7 +92,7 @@ assert rows > 2 * columns
 #
 # $$\text{warped}(x) = \text{moving}(x + u(x))$$
 #
-# The slider takes a share of the true field, from none to all of it. The grid shows the places $x + u(x)$ on the moving image.
+# The control takes a share of the true field, from none to all of it. The grid shows the places $x + u(x)$ on the moving image.
 # **With half of the field, is half of the squared difference gone?**
 
 
@@ -110,7 +110,8 @@ def show_part(share=0.5):
     plt.show()
 
 
-_ = interact(show_part, share=(0.0, 1.0, 0.1))
+shares = [0.0, 0.25, 0.5, 0.75, 1.0]
+stills(show_part, alt="A share of the true field.", start={"share": 0.5}, share=shares)
 
 # %% tags=["hide-output"]
 seed = int(pair.name.split("-")[1])
@@ -291,7 +292,8 @@ def show_layer(layer="decoder.0.shmoe"):
     plt.show()
 
 
-_ = interact(show_layer, layer=list(reversed(result.routing)))
+layers = list(reversed(result.routing))
+stills(show_layer, alt="First experts and load of one layer.", layer=layers)
 
 # %% tags=["hide-output"]
 for name in ("decoder.0.shmoe", "decoder.1.shmoe", "decoder.2.shmoe"):

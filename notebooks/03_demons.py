@@ -36,7 +36,6 @@ import math
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from ipywidgets import interact
 
 from moereg import fields
 from moereg.classical import VARIANTS, demons, demons_force, lie_bracket
@@ -48,6 +47,7 @@ from moereg.filters import gaussian_taps, spatial_gradient
 from moereg.regularity import fold_fraction
 from moereg.similarity import mse
 from moereg.viz.figures import show_arrows, show_grid, show_image
+from moereg.viz.stills import stills
 
 budget = Budget.from_env()
 plt.rcParams["figure.dpi"] = 110
@@ -384,7 +384,7 @@ assert off.min() < off[:, 0].min()
 #
 # </details>
 #
-# The same with sliders. Moving the smoothing to zero makes the grid rough and the difference small; moving it to four makes
+# The same with controls. Setting the smoothing to zero makes the grid rough and the difference small; setting it to four makes
 # the grid smooth, and the squared error falls more slowly.
 
 
@@ -408,7 +408,9 @@ def show_demons(smoothing=1.5, step=0.5, iterations=40):
     plt.show()
 
 
-_ = interact(show_demons, smoothing=(0.0, 4.0), step=(0.25, 3.0), iterations=(1, 100))
+choices = {"smoothing": [0.0, 1.5, 4.0], "step": [0.5, 2.0], "iterations": [5, 40, 100]}
+start = {"smoothing": 1.5, "iterations": 40}
+stills(show_demons, alt="Grid, difference and squared error.", start=start, **choices)
 
 # %% [markdown]
 # ## Smooth the field, or smooth the update?

@@ -34,7 +34,6 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from ipywidgets import interact
 from torch import nn
 
 from moereg import fields, models
@@ -48,6 +47,7 @@ from moereg.similarity import lncc
 from moereg.training import TrainingConfig, choose_pairs, fit, learning_rate
 from moereg.viz import draw
 from moereg.viz.figures import show_grid, show_image
+from moereg.viz.stills import stills
 
 budget = Budget.from_env()
 plt.rcParams["figure.dpi"] = 110
@@ -387,7 +387,7 @@ def show_ways(pair=0):
     plt.show()
 
 
-_ = interact(show_ways, pair=(0, len(test) - 1))
+stills(show_ways, alt="Grids of search, network and both.", pair=range(len(test)))
 
 # %% [markdown]
 # ## The library's loop

@@ -35,7 +35,6 @@ import math
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from ipywidgets import interact
 
 from moereg import models
 from moereg.course.exercises import check
@@ -44,6 +43,7 @@ from moereg.nn.attention import MultiHeadAttention, MutualAttention, Windows, at
 from moereg.nn.observe import observe
 from moereg.viz.explorer import Explorer
 from moereg.viz.figures import show_image
+from moereg.viz.stills import stills
 
 plt.rcParams["figure.dpi"] = 110
 generator = torch.Generator().manual_seed(0)
@@ -207,7 +207,10 @@ def show_attention(row=20, column=14, temperature=0.1):
     plt.show()
 
 
-_ = interact(show_attention, row=(0, 47), column=(0, 47), temperature=[0.03, 0.1, 0.3])
+places = {"row": [10, 20, 30], "column": [8, 14, 24, 36]}
+start = {"row": 20, "column": 14, "temperature": 0.1}
+alt = "The asking voxel, its weights from patches, and from brightness."
+stills(show_attention, alt=alt, start=start, **places, temperature=[0.03, 0.1, 0.3])
 
 
 # %% [markdown]

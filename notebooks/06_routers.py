@@ -37,7 +37,6 @@ import math
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from ipywidgets import interact
 
 from moereg import models
 from moereg.course.exercises import check
@@ -49,6 +48,7 @@ from moereg.training import TrainingConfig
 from moereg.viz.explorer import RouterSteps
 from moereg.viz.figures import expert_legend, show_experts, show_image
 from moereg.viz.palette import expert_colours
+from moereg.viz.stills import stills
 
 plt.rcParams["figure.dpi"] = 110
 
@@ -513,7 +513,9 @@ def show_routing(temperature=1.0):
     plt.show()
 
 
-_ = interact(show_routing, temperature=[0.25, 0.5, 1.0, 2.0, 4.0, 16.0])
+temperatures = [0.25, 0.5, 1.0, 2.0, 4.0, 16.0]
+start = {"temperature": 1.0}
+stills(show_routing, alt="Entropy, load, importance.", start=start, temperature=temperatures)
 
 # %% tags=["hide-output"]
 cold, hot = at_temperature(0.25), at_temperature(16.0)
@@ -526,7 +528,7 @@ assert cold.entropy().mean() < routing.entropy().mean() < hot.entropy().mean()
 # <details><summary>What you should have seen</summary>
 #
 # The load stays: dividing by a positive number does not change who is largest. Importance goes to the load when it is cold
-# and to 1/4 each when it is hot, and the entropy map brightens (the picture above is at temperature 1; moving the slider runs through the values in its list). So a small entropy alone says little: scale the weights of
+# and to 1/4 each when it is hot, and the entropy map brightens (the picture above is at temperature 1; the control runs through the other values). So a small entropy alone says little: scale the weights of
 # a router up, and it is sure of the same decisions.
 #
 # </details>

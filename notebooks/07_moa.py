@@ -36,7 +36,6 @@ from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
-from ipywidgets import interact
 from torch.utils.flop_counter import FlopCounterMode
 
 from moereg import experiments, metrics, models
@@ -50,6 +49,7 @@ from moereg.nn.routing import choose
 from moereg.viz.explorer import RouterSteps
 from moereg.viz.figures import expert_legend, show_experts, show_image, show_load
 from moereg.viz.palette import expert_colours
+from moereg.viz.stills import stills
 
 plt.rcParams["figure.dpi"] = 110
 torch.manual_seed(0)
@@ -271,10 +271,10 @@ def show_heads(level=1):
     plt.show()
 
 
-_ = interact(show_heads, level=[1, 2])
+stills(show_heads, alt="Heads as drawn and trained.", level=[1, 2])
 
 # %% [markdown]
-# Level 2 (in the list, where there is a kernel) has half as many tokens along each axis and shows the same: training shares
+# Level 2 has half as many tokens along each axis and shows the same: training shares
 # out the heads. As drawn, with three seeds, some head is all but idle.
 
 # %%

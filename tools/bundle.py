@@ -1,7 +1,9 @@
-"""`make bundle`: the views' JavaScript, from the modules in js into the two files that Python reads.
+"""`make bundle`: the views' JavaScript, from the modules in js into the files that Python reads.
 
     js/src/explorer.mjs   ->  moereg/viz/explorer.mjs
     js/src/dragfield.mjs  ->  moereg/viz/dragfield.mjs
+    js/src/live.mjs       ->  moereg/viz/live.mjs
+    js/src/stills.mjs     ->  moereg/viz/stills.mjs
 
 The bundles are committed, so that nobody needs Node.js to use them. The first line of each holds two hashes: one of
 everything it was built from, one of the lines below. `python -m tools.bundle --check` (part of `make lint`, and a unit
@@ -19,7 +21,7 @@ from tools import node
 ROOT = Path(__file__).resolve().parent.parent
 VIZ = ROOT / "moereg" / "viz"
 SOURCE = ROOT / "js"
-NAMES = ("explorer", "dragfield")
+NAMES = ("explorer", "dragfield", "live", "stills")
 FIRST_LINE = re.compile(r"// Built by make bundle from js; sources ([0-9a-f]{64}), lines below ([0-9a-f]{64})")
 
 

@@ -1,4 +1,4 @@
-// Built by make bundle from js; sources 65635bc36bd85b58d411cec035053f79f52c9f34b8c7aab8e9d2009e5657ec7f, lines below 7ba1b8530b988819d91e692c8082009c47c58afb481330f3c19b7b6b0a6ae805
+// Built by make bundle from js; sources f17f36704e530a0cbada2759f8c09169b77e9b510717f855c6d1bc115b2b4970, lines below 7ba1b8530b988819d91e692c8082009c47c58afb481330f3c19b7b6b0a6ae805
 /*
 htm 3.1.1, Apache License 2.0
 

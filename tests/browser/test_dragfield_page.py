@@ -178,9 +178,7 @@ def test_axe_has_no_serious_findings(drag_page, axe_source, scheme, width):
 
 def test_in_the_book_it_lives_without_a_kernel(address, open_page):  # noqa: F811
     page = open_page(f"{address}/01_fields.html", ready=READY)
-    saved = page.locator("script[type='application/vnd.jupyter.widget-state+json']").first.text_content()
-    states = [m["state"] for m in json.loads(saved)["state"].values()]
-    state = next(state for state in states if "centres" in state)
+    state = json.loads(page.locator("[data-view=dragfield] script[type='application/json']").first.text_content())
     least = numbers(page)[0]
     page.get_by_role("button", name="Handle 1").focus()
     for _ in range(3):

@@ -11,18 +11,17 @@ from tests.browser.test_site import address  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.browser
 
-STATE = "script[type='application/vnd.jupyter.widget-state+json']"
+STATE = ".moereg-view[data-view=explorer] script[type='application/json']"
 
 
 @pytest.fixture
 def tour(address, open_page):  # noqa: F811
     """(page, payload): the chapter with an explorer, and what its notebook saved."""
     page = open_page(f"{address}/00_tour.html")
-    models = json.loads(page.locator(STATE).first.text_content())["state"].values()
-    saved = next(m for m in models if m["state"].get("view") == "explorer")
-    data = next(b["data"] for b in saved["buffers"] if b["path"] == ["payload", "data"])
-    base64.b64decode(data, validate=True)
-    return page, saved["state"]["payload"] | {"data": data}
+    states = [json.loads(text) for text in page.locator(STATE).all_text_contents()]
+    payload = next(state["payload"] for state in states if state.get("view") == "explorer")
+    base64.b64decode(payload["data"], validate=True)
+    return page, payload
 
 
 def gates(page) -> list[float]:
@@ -76,12 +75,12 @@ def test_it_turns_dark_with_the_book(tour):
 @pytest.fixture
 def landing(address, open_page):  # noqa: F811
     """(page, payload): the landing page, and what it carries."""
-    page = open_page(f"{address}/index.html")
+    page = open_page(f"{address}/explore.html")
     packed = page.locator("[data-moereg-explorer] script[type='application/json']").first.text_content()
     return page, json.loads(packed)
 
 
-def test_the_landing_page_opens_with_a_trained_network(landing):
+def test_the_explorer_has_a_page_of_its_own(landing):
     page, payload = landing
     assert page.locator(".moe").first.bounding_box()["y"] < 900  # on the first screen of a laptop
     row, column = (size // 3 for size in payload["shape"])

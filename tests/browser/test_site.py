@@ -15,7 +15,8 @@ from tools.notebooks import WIDGET_VIEW
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = sorted(path.stem for path in (build.ROOT / "notebooks").glob("*.ipynb"))
-PAGES = ["index", "conventions", "references", "search", "api/index", "api/moereg.nn.routing", *NOTEBOOKS]
+REFERENCE = [*build.REFERENCE, "references", "made", "changelog"]
+PAGES = ["index", *REFERENCE, "search", "api/index", "api/moereg.nn.routing", *NOTEBOOKS]
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +91,18 @@ def test_the_course_has_widgets_and_pictures():
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_every_widget_and_every_picture_of_a_notebook_is_shown(name, address, open_page):
     page = open_page(f"{address}/{name}.html", ready=None)
-    views = page.locator('script[type="application/vnd.jupyter.widget-view+json"]')
-    assert views.count() == widgets_of(name)
-    if widgets_of(name):
-        # The manager puts each widget beside its script; a widget that failed to load leaves no element.
+    of_python = page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
+    assert page.locator(".moereg-view").count() + of_python == widgets_of(name)
+    # A view that failed to load leaves its place empty; the manager of Python's widgets puts each beside its script.
+    page.wait_for_function(
+        "[...document.querySelectorAll('.moereg-view [data-mount]')].every((place) => place.childElementCount)"
+    )
+    if of_python:
         mounted = "document.querySelectorAll('.cell_output .widget-subarea > *, .cell_output .lm-Widget').length"
-        page.wait_for_function(f"{mounted} >= {widgets_of(name)}")
+        page.wait_for_function(f"{mounted} >= {of_python}")
     sizes = page.evaluate(
-        "[...document.querySelectorAll('.cell_output img')].filter((i) => !i.closest('.lm-Widget, noscript'))"
+        "[...document.querySelectorAll('.cell_output img')]"
+        ".filter((i) => !i.closest('.lm-Widget, noscript, .moereg-view'))"
         ".map((i) => [i.naturalWidth, i.getBoundingClientRect().height])"
     )
     assert len(sizes) == pictures_of(name)
@@ -107,6 +112,9 @@ def test_every_widget_and_every_picture_of_a_notebook_is_shown(name, address, op
 def test_text_and_pictures_are_there_without_javascript(address, open_page):
     page = open_page(f"{address}/index.html", ready=None, java_script_enabled=False)
     assert "Deformable image registration" in page.inner_text("article")
+    assert page.locator("[data-moereg-live] img").bounding_box()["height"] > 100
+    page.goto(f"{address}/conventions.html")
+    assert page.locator("mjx-container svg").count() >= 3
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -1,0 +1,176 @@
+"""What the site adds to a chapter: how to take it away, the claims it tries, the library's modules it builds.
+
+Everything is added by the build, so that a chapter's source says nothing of the site.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+import nbformat
+import yaml
+from nbformat import NotebookNode
+
+from book import reading
+from tools.notebooks import NOTEBOOKS, WIDGET_VIEW
+from tools.student import student
+
+BOOK = Path(__file__).resolve().parent
+CONTROLS = re.compile(r"(Slider|Dropdown|RadioButtons|Select|Checkbox|ToggleButtons?|Button|Text|Combobox)Model$")
+NEEDS_KERNEL = (
+    '<p class="needs-kernel">These controls run Python: on this page they show one state. In a notebook of your own '
+    '(<a href="take-away.html">take it away</a>) they run the cell again for every value.</p>'
+)
+
+
+def site_settings() -> dict:
+    """book/site.yml, with the repository that the environment names, if it does."""
+    settings = yaml.safe_load((BOOK / "site.yml").read_text(encoding="utf-8"))
+    return settings | {"repository": os.environ.get("MOEREG_REPOSITORY") or settings["repository"]}
+
+
+# ---- controls that need Python ----
+
+
+def mark_kernel_controls(cell: NotebookNode, state: dict) -> None:
+    """Put a line below every widget whose controls do nothing without a kernel, saying what a kernel adds."""
+    for place, output in reversed(list(enumerate(cell.get("outputs", ())))):
+        if needs_kernel(output, state):
+            note = nbformat.v4.new_output("display_data", data={"text/html": NEEDS_KERNEL})
+            cell.outputs.insert(place + 1, note)
+
+
+def needs_kernel(output: dict, state: dict) -> bool:
+    """Whether a saved output shows a control of ipywidgets; views with a module of their own need none."""
+    waiting = [output.get("data", {}).get(WIDGET_VIEW, {}).get("model_id")]
+    while waiting:
+        model = state.get(waiting.pop(), {})
+        if model.get("model_module") == "@jupyter-widgets/controls" and CONTROLS.search(model.get("model_name", "")):
+            return True
+        children = model.get("state", {}).get("children", ())
+        waiting += [child.removeprefix("IPY_MODEL_") for child in children]
+    return False
+
+
+# ---- taking a chapter away ----
+
+
+def hosted(stem: str, settings: dict) -> dict[str, str]:
+    """Where a chapter can be run without installing anything: name -> address. Empty without a repository."""
+    repository = settings["repository"].rstrip("/")
+    owner_and_name = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", repository)
+    if not repository:
+        return {}
+    notebook = f"download/{stem}.ipynb"
+    places = {}
+    if owner_and_name:
+        path, pages = owner_and_name[1], settings["pages_branch"]
+        places["Colab"] = f"https://colab.research.google.com/github/{path}/blob/{pages}/{notebook}"
+        inside = quote(f"lab/tree/notebooks/{stem}.ipynb")
+        places["Binder"] = f"https://mybinder.org/v2/gh/{path}/{settings['branch']}?urlpath={inside}"
+    if settings["jupyterhub"]:
+        folder = repository.rsplit("/", 1)[1]
+        inside = quote(f"lab/tree/{folder}/notebooks/{stem}.ipynb", safe="")
+        hub = settings["jupyterhub"].rstrip("/")
+        places["JupyterHub"] = f"{hub}/hub/user-redirect/git-pull?repo={quote(repository, safe='')}&urlpath={inside}"
+    return places
+
+
+def setup_cell(settings: dict) -> NotebookNode:
+    """First cell of a notebook that is taken away: fetches the library where it is missing, and is otherwise silent."""
+    repository = settings["repository"].rstrip("/")
+    how = (
+        [
+            f"    !git clone --quiet --depth 1 {repository} moereg-course",
+            '    %pip install --quiet --editable "moereg-course[notebooks]"',
+            '    sys.path.insert(0, "moereg-course")',
+        ]
+        if repository
+        else ['    raise ModuleNotFoundError("moereg is missing: open this notebook in an environment that has it")']
+    )
+    lines = ["# Fetches the library where it is missing.", "import importlib.util", "import sys", ""]
+    source = "\n".join([*lines, 'if importlib.util.find_spec("moereg") is None:', *how])
+    return nbformat.v4.new_code_cell(source, id="fetch-the-library")
+
+
+def write_downloads(folder: Path, settings: dict) -> list[str]:
+    """Notebook, script and edition without solutions of every chapter, into `folder`; the stems."""
+    (folder / "student").mkdir(parents=True)
+    stems = []
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata.pop("widgets", None)  # a kernel makes them anew; they are most of the file
+        without = student(path.with_suffix(".py"))
+        for edition, target in ((notebook, folder / path.name), (without, folder / "student" / path.name)):
+            edition.cells.insert(0, setup_cell(settings))
+            nbformat.write(edition, target)
+        shutil.copy(path.with_suffix(".py"), folder)
+        stems.append(path.stem)
+    return stems
+
+
+def download_links(stem: str, settings: dict) -> str:
+    """Links of one chapter, as HTML."""
+    links = [
+        f'<a href="download/{stem}.ipynb" download>notebook</a>',
+        f'<a href="download/{stem}.py" download>script</a>',
+        f'<a href="download/student/{stem}.ipynb" download>without solutions</a>',
+        *(f'<a href="{escape(address)}">run in {name}</a>' for name, address in hosted(stem, settings).items()),
+    ]
+    return " · ".join(links)
+
+
+# ---- what stands in a chapter's page ----
+
+
+def add_head(notebook: NotebookNode, stem: str, settings: dict) -> None:
+    """Below the title: how long it takes, and how to take it away."""
+    minutes = reading.total(notebook)
+    how_long = f"About {5 * round(minutes / 5)} minutes."
+    line = f'<p class="take-away">{how_long} Take it away: {download_links(stem, settings)}</p>'
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("# "):
+            heading, _, rest = cell.source.partition("\n")
+            cell.source = f"{heading}\n\n{line}\n{rest}"
+            return
+
+
+def add_foot(notebook: NotebookNode, stem: str, claims: Sequence[dict], modules: Sequence[str]) -> None:
+    """At the end: rows of the ledger that stand on this chapter, and the modules that it builds."""
+    parts = []
+    rows = [row for row in claims if stem in (row.get("chapter"), row["evidence"].get("cell"))]
+    if rows:
+        parts += ["## Claims of this chapter", "", "From the [ledger of claims](claims.md):", ""]
+        parts += [
+            f'- <a href="claims.html#claim-{row["id"]}">{escape(row["statement"])}</a> *{row["status"]}*'
+            for row in rows
+        ]
+        parts.append("")
+    if modules:
+        parts += ["## In the library", ""]
+        parts += [" · ".join(f"[`{name}`](api/{name}.md)" for name in modules)]
+    if parts:
+        notebook.cells.append(nbformat.v4.new_markdown_cell("\n".join(parts)))
+
+
+def take_away_page(stems: Sequence[str], titles: dict[str, str], settings: dict) -> str:
+    """The page of all downloads."""
+    rows = [f"| [{titles[stem]}]({stem}.ipynb) | {download_links(stem, settings)} |" for stem in stems]
+    text = (BOOK / "take-away.md").read_text(encoding="utf-8")
+    return text + "\n".join(["", "| chapter | take it away |", "| --- | --- |", *rows, ""])
+
+
+def describe(notebook: NotebookNode) -> str:
+    """The first sentence of prose of a chapter, for search engines and previews of links."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for block in re.split(r"\n\s*\n", cell.source):
+                plain = " ".join(re.sub(r"[*`$\\]|\[([^\]]*)\]\([^)]*\)|<[^>]+>", r"\1", block).split())
+                if len(plain) > 80 and not re.match(r"#|[*-] |\||You will", block.lstrip()):
+                    return plain[:200].rsplit(" ", 1)[0] + (" …" if len(plain) > 200 else "")
+    return json.dumps(reading.title(notebook))
