@@ -1,6 +1,6 @@
-"""Keep what a model does with one pair while it is trained, for the explorer's training slider; on disk, if it took long.
+"""Keep what a model does with one pair while it is trained, for the explorer's training slider.
 
-A file of snapshots (`data/snapshots`, written by `tools/snapshots.py`) holds logits and fields, rounded, and no weights.
+A file of snapshots (`data/snapshots`, written by `tools/snapshots.py`) holds rounded logits and fields, and no weights.
 """
 
 from collections.abc import Iterable, Sequence
