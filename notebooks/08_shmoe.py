@@ -313,12 +313,12 @@ frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"
 style = {"ha": "center", "va": "center", "fontsize": 8.5}
 boxes = {
     "moving\nfixed": (0, 2.1),
-    "pyramid\n(moving warped)": (2.5, 2.1),
+    "pyramid": (2.5, 2.1),
     "block": (5, 2.1),
-    "router\none W per direction": (7.4, 3.5),
+    "router\n(D N, C)": (7.4, 3.5),
     "top-k, rule": (10.2, 3.5),
     "experts\n1, 3, 5, 7": (7.4, 0.7),
-    "readout\na, (D, C)": (10.2, 0.7),
+    "readout\n(D, C)": (10.2, 0.7),
     "× and Σ\nover N": (12.5, 2.1),
     "compose": (15.2, 2.1),
 }
@@ -338,7 +338,7 @@ arrows = {
 for (x0, y0, x1, y1), text in arrows.items():
     tip = {"arrowstyle": "->", "shrinkA": 34, "shrinkB": 34}
     ax.annotate("", (x1, y1), (x0, y0), arrowprops=tip)
-    side = 0 if y0 == y1 else 0.9 if x0 > 8 else -0.9
+    side = 0 if y0 == y1 else 1.2 if x0 > 8 else -0.9
     up = 0.55 if y0 == y1 else 0
     ax.text((x0 + x1) / 2 + side, (y0 + y1) / 2 + up, text, **style)
 ax.set(xlim=(-0.8, 16.2), ylim=(0.1, 4.2))
@@ -518,7 +518,7 @@ for kind in ("full", "nested", "separable"):
         with FlopCounterMode(display=False) as counter:
             compute(volume)
         counts.append(counter.get_total_flops() / 2 / (2 * 12**3))
-    row = rf"SHMoE, {kind} kernels[^|]*, 48\^3 \|[^|]*\|([^|]*)\|"
+    row = rf"SHMoE, {kind} kernels[^|]*, 48\^3 \| naive[^|]*\|([^|]*)\|"
     (found,) = re.findall(row, bench)
     weights = sum(p.numel() for p in layer.experts.parameters())
     per_product = float(found) * 1e6 / 48**3 / counts[1] * 1000
@@ -530,7 +530,7 @@ print(f"full over nested: experts {full[0] / nested[0]:.2f}, ", end="")
 print(f"in the layer {full[1] / nested[1]:.2f}, milliseconds {full[2] / nested[2]:.2f}")
 assert separable[1] < nested[1] < full[1]
 assert nested[2] < full[2] < separable[2]
-assert separable[3] > 2 * max(full[3], nested[3])
+assert separable[3] > 3 * max(full[3], nested[3])
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
@@ -573,6 +573,7 @@ for line, task in zip(axes, (flat, deep), strict=True):
             chosen = [r[key] for r in rows if (r["task"], r["variant"]) == (task, kind)]
             ax.plot(chosen, [place] * len(chosen), "o", color="black", alpha=0.6)
         ax.set_title(task, fontsize=9, loc="left")
+        ax.locator_params(axis="x", nbins=4)
         title = "Dice" if key == "dice" else "endpoint error, voxels"
         ax.set(ylim=(2.5, -0.5), xlabel=title)
     line[0].set_yticks(range(3), ["nested", "full", "separable"])
@@ -655,13 +656,13 @@ RouterSteps(network, pair, layer="decoder.1.shmoe", voxel=(32, 20), direction="y
 
 # %% [markdown]
 # **Station 2: the left kidney, (32, 48), level 2, direction x.** The router is certain again. Look at the proposals: none of
-# them is a hundredth of a voxel. At this level breathing is along y only; whatever this router says changes nothing. A sure
+# them reaches a thirtieth of a voxel. At this level breathing is along y only; whatever this router says changes nothing. A sure
 # router is no evidence that its decision matters.
 
 # %%
 own, others, proposals = station(2, (32, 48), "x")
 assert own.max() > 0.99
-assert proposals.abs().max() < 0.03
+assert proposals.abs().max() < 1 / 30
 RouterSteps(network, pair, layer="decoder.2.shmoe", voxel=(32, 48), direction="x")
 
 # %% [markdown]
