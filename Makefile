@@ -6,7 +6,7 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks student experiments weights gpu gpu-bundle book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench lint course-check snapshots format bundle notebooks student experiments weights gpu gpu-bundle book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
@@ -16,6 +16,7 @@ help:
 	@echo 'make book       build the site into book/_build/html'
 	@echo 'make bundle     build the views that pages and notebooks show, from js'
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
+	@echo 'make course-check  the form of the chapters: lengths, prompts, aims, numbers in prose, figures'
 	@echo 'make student    the same with stubs in place of solutions, into build/student'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
 	@echo 'make weights    train the networks of data/weights again (hours; goes on where it was broken off)'
@@ -51,6 +52,10 @@ lint:
 	@tools/venv.sh $(ALL)
 	@$(BIN)/python tools/layers.py style
 
+course-check:
+	@tools/venv.sh $(ALL)
+	@$(BIN)/python -m tools.course_check
+
 format:
 	@tools/venv.sh $(ALL)
 	$(BIN)/ruff check --fix .
@@ -67,6 +72,11 @@ experiments:
 weights:
 	@tools/venv.sh $(ALL)
 	$(BIN)/python -m tools.weights
+
+# One training of chapter 09's network, watched: minutes.
+snapshots:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.snapshots
 
 # With a torch made for the GPU, which .venv has not: PYTHON names that interpreter.
 gpu:

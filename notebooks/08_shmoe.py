@@ -307,10 +307,7 @@ assert abs(lost - 1 / 8) < 0.02
 #
 # $$u_d(x) = \sum_e g_{d,e}(x)\; a_d \cdot E_e(h)(x), \qquad g_d = \text{rule}(\text{top-}k(\mathrm{softmax}(W_d\, h)))$$
 
-# %% mystnb={"image": {"alt": "Diagram. Moving and fixed image, B by 1 by S, go through a pyramid encoder to tokens of C channels per level; moving ones are warped by the field so far. A block makes features h of them, B by C by S. Two paths leave h: a router, D by N logits per voxel, top-k, gates of shape B by D by N by S; and N experts of extent 1, 3, 5 and 7, N maps of C channels, read out by D rows to proposals, B by D by N by S. Gates times proposals, summed over N, are the residual field r, B by D by S, which is composed with the field so far."}}
-figure, ax = plt.subplots(figsize=(10.5, 3.9))
-frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"}
-style = {"ha": "center", "va": "center", "fontsize": 8.5}
+# %%
 boxes = {
     "moving\nfixed": (0, 2.1),
     "pyramid": (2.5, 2.1),
@@ -320,10 +317,8 @@ boxes = {
     "experts\n1, 3, 5, 7": (7.4, 0.7),
     "readout\n(D, C)": (10.2, 0.7),
     "× and Σ\nover N": (12.5, 2.1),
-    "compose": (15.2, 2.1),
+    "compose": (16, 2.1),
 }
-for text, (x, y) in boxes.items():
-    ax.text(x, y, text, bbox=frame, **style)
 arrows = {
     (0, 2.1, 2.5, 2.1): "images\n(B, 1, S)",
     (2.5, 2.1, 5, 2.1): "tokens\n(B, C, S/s)",
@@ -333,15 +328,22 @@ arrows = {
     (7.4, 0.7, 10.2, 0.7): "N maps\n(B, C, S/s)",
     (10.2, 3.5, 12.5, 2.1): "gates\n(B, D, N, S/s)",
     (10.2, 0.7, 12.5, 2.1): "proposals\n(B, D, N, S/s)",
-    (12.5, 2.1, 15.2, 2.1): "residual r\n(B, D, S/s)",
+    (12.5, 2.1, 16, 2.1): "residual r\n(B, D, S/s)",
 }
+
+# %% mystnb={"image": {"alt": "Diagram. Moving and fixed image, B by 1 by S, go through a pyramid encoder to tokens of C channels per level; moving ones are warped by the field so far. A block makes features h of them, B by C by S. Two paths leave h: a router, D by N logits per voxel, top-k, gates of shape B by D by N by S; and N experts of extent 1, 3, 5 and 7, N maps of C channels, read out by D rows to proposals, B by D by N by S. Gates times proposals, summed over N, are the residual field r, B by D by S, which is composed with the field so far."}}
+figure, ax = plt.subplots(figsize=(10.5, 3.9))
+frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"}
+style = {"ha": "center", "va": "center", "fontsize": 8.5}
+for text, (x, y) in boxes.items():
+    ax.text(x, y, text, bbox=frame, **style)
 for (x0, y0, x1, y1), text in arrows.items():
     tip = {"arrowstyle": "->", "shrinkA": 34, "shrinkB": 34}
     ax.annotate("", (x1, y1), (x0, y0), arrowprops=tip)
-    side = 0 if y0 == y1 else 1.2 if x0 > 8 else -0.9
+    side = 0 if y0 == y1 else 1.0 if x0 > 8 else -0.9
     up = 0.55 if y0 == y1 else 0
     ax.text((x0 + x1) / 2 + side, (y0 + y1) / 2 + up, text, **style)
-ax.set(xlim=(-0.8, 16.2), ylim=(0.1, 4.2))
+ax.set(xlim=(-0.8, 17), ylim=(0.1, 4.2))
 ax.set_axis_off()
 plt.show()
 
@@ -483,7 +485,7 @@ plt.show()
 one, other = torch.randn(3, 2, 3, 3).double(), torch.randn(2, 3, 3, 3).double()
 image = torch.randn(1, 2, 12, 12).double()
 chain = F.conv2d(F.conv2d(image, one, padding=1), other, padding=1)
-# (other * one)[o, i] = sum over the channel between; a correlation's kernels compose flipped
+# (other * one)[o, i] sums over the channel between; one of two is flipped
 taps = F.conv2d(one.transpose(0, 1), other.flip(2, 3), padding=2).transpose(0, 1)
 whole = F.conv2d(image, taps, padding=2)
 apart = (chain - whole).abs().amax((0, 1))

@@ -111,7 +111,7 @@ ax.annotate("", (1.8, 3.4), (0.5, 2.6), arrowprops=tip)
 for y in (0.4, 2):
     ax.annotate("", (2.6, y + 0.4), (2.6, y + 1.25), arrowprops=tip)
     ax.annotate("", (12.2, y + 1.3), (12.2, y + 0.3), arrowprops=tip)
-    ax.annotate("", (6.6, y + 1.2), (11.7, y + 0.3), arrowprops=tip)
+    ax.annotate("", (6.6, y + 1.25), (12.15, y + 0.85), arrowprops=tip)
     ax.text(12.4, y + 0.8, "up(u)", fontsize=8.5)
 ax.annotate("", (14.2, 3.6), (12.95, 3.6), arrowprops=tip)
 ax.text(14.9, 3.6, "u\n(2, 64, 64)", **style)
@@ -370,9 +370,9 @@ for row in organs:
         gained.setdefault(row["network"], []).append(row["own"] - row["other"])
 for name, values in gained.items():
     print(f"{name:15} {float(np.mean(values)):+.3f} bit more, mean of six routers")
-told = findings["Do experts know the organs?"].sentence.split(" In 0 of 2")[0]
+told = " ".join(findings["Do experts know the organs?"].sentence.split())
 assert told.startswith("In 0 of 6")
-assert "untrained network: 0 of 6. The random-router network: 0 of 6" in (" ".join(told.split()))
+assert "untrained network: 0 of 6. The random-router network: 0 of 6" in told
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
@@ -539,7 +539,8 @@ middle = experiments.effect_between(growth.rows, *last, "epe")
 print(f"endpoint error, step {looks[-1]} less {looks[-2]}: {middle.text(2)}")
 assert middle.judged("epe") == "better", "still falling"
 by_step = [[r for r in growth.rows if r["step"] == look] for look in looks]
-cost, unsure = ([float(np.mean([row[key] for row in own])) for own in by_step] for key in ("gates_cost", "entropy"))
+cost = [float(np.mean([row["gates_cost"] for row in own])) for own in by_step]
+unsure = [float(np.mean([row["entropy"] for row in own])) for own in by_step]
 leans = next(i for i, value in enumerate(cost) if value > 0.9 * cost[-1])
 print(f"reliance is there at step {looks[leans]}, entropy then {unsure[leans]:.2f}")
 assert leans < len(looks) - 3
