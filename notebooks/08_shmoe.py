@@ -340,7 +340,7 @@ for text, (x, y) in boxes.items():
 for (x0, y0, x1, y1), text in arrows.items():
     tip = {"arrowstyle": "->", "shrinkA": 34, "shrinkB": 34}
     ax.annotate("", (x1, y1), (x0, y0), arrowprops=tip)
-    side = 0 if y0 == y1 else 1.0 if x0 > 8 else -0.9
+    side = 0 if y0 == y1 else 1.35 if x0 > 8 else -0.9
     up = 0.55 if y0 == y1 else 0
     ax.text((x0 + x1) / 2 + side, (y0 + y1) / 2 + up, text, **style)
 ax.set(xlim=(-0.8, 17), ylim=(0.1, 4.2))

@@ -77,8 +77,8 @@ def texts(cell: NotebookNode) -> list[str]:
             printed.append(output["text"])
         elif data and WIDGET_VIEW not in data and not any(kind.startswith("image/") for kind in data):
             results.append(data.get("text/markdown") or data.get("text/plain", ""))
-    lines = IDLE.sub("0x", "".join(printed)).splitlines()
-    return [line.rstrip() for line in lines] + results
+    lines = ["".join(printed), *results]
+    return [line.rstrip() for text in lines for line in IDLE.sub("0x", text).splitlines()]
 
 
 def main(arguments: list[str] | None = None) -> int:
