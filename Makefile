@@ -6,7 +6,7 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks student slides experiments weights onnx gpu gpu-bundle book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench lint course-check snapshots format bundle notebooks student slides experiments weights onnx gpu gpu-bundle book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
@@ -16,6 +16,7 @@ help:
 	@echo 'make book       build the site into book/_build/html'
 	@echo 'make bundle     build the views that pages and notebooks show, from js'
 	@echo 'make notebooks  execute notebooks/*.py and write the paired .ipynb'
+	@echo 'make course-check  the form of the chapters: lengths, prompts, aims, numbers in prose, figures'
 	@echo 'make student    the same with stubs in place of solutions, into build/student'
 	@echo 'make slides     every chapter as slides for the projector, HTML and PDF, into build/slides'
 	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
@@ -53,6 +54,10 @@ lint:
 	@tools/venv.sh $(ALL)
 	@$(BIN)/python tools/layers.py style
 
+course-check:
+	@tools/venv.sh $(ALL)
+	@$(BIN)/python -m tools.course_check
+
 format:
 	@tools/venv.sh $(ALL)
 	$(BIN)/ruff check --fix .
@@ -73,6 +78,11 @@ weights:
 onnx:
 	@tools/venv.sh $(ALL)
 	$(BIN)/python -m tools.onnx_export
+
+# One training of chapter 09's network, watched: minutes.
+snapshots:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.snapshots
 
 # With a torch made for the GPU, which .venv has not: PYTHON names that interpreter.
 gpu:

@@ -23,6 +23,7 @@ STYLE = [
     [str(BIN / "lint-imports"), "--no-logo"],  # no circle of imports, no arrow upwards: pyproject.toml
     [*PYTHON, "pyright", "--pythonpath", sys.executable],
     [*PYTHON, "tools.bundle", "--check"],
+    [*PYTHON, "tools.course_check"],  # the form of the chapters
 ]
 # Two processes share the unit tests by files; torch takes one thread in each.
 UNIT = [
@@ -35,7 +36,7 @@ LAYERS = {
     "style": STYLE,
     "unit": [[*UNIT, "-n", "2", "--dist", "loadfile"]],
     "processes": [[*PYTEST, "-m", "processes", "tests/training"]],
-    "notebooks": [[*PYTEST, "-m", "notebook", "tests/test_notebooks.py"]],
+    "notebooks": [[*PYTEST, "-m", "notebook", "tests/test_notebooks.py", "tests/tools/test_course_rerun.py"]],
     "book": [[*PYTEST, "-m", "book", "tests/test_book.py"]],
     "browser": [[*PYTEST, "-m", "browser", "tests"]],
 }

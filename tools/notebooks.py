@@ -9,6 +9,7 @@
 
 import argparse
 import hashlib
+import platform
 import re
 import resource
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import numpy as np
 import torch
 from nbclient import NotebookClient
 from nbformat import NotebookNode
@@ -63,7 +65,18 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     client = NotebookClient(notebook, timeout=600, record_timing=False, resources={"metadata": {"path": str(folder)}})
     client.execute()
     notebook.metadata["kernelspec"], notebook.metadata["language_info"] = KERNEL, {"name": "python"}
+    notebook.metadata["made"] = made()
     return notebook
+
+
+def made() -> dict[str, str]:
+    """With what a notebook is executed: where all of it is equal, a rerun prints the same."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
 
 
 def complaints(script: Path) -> list[str]:

@@ -417,6 +417,87 @@ ALSO_RIGHT |= {
 }
 
 
+def chain_recursively(features, weights, biases):
+    """The first map, then the rest of the chain on it."""
+    if not len(weights):
+        return []
+    convolution = F.conv2d if features.dim() == 4 else F.conv3d
+    first = convolution(features, weights[0], biases[0], padding="same")
+    return [first, *chain_recursively(first, weights[1:], biases[1:])]
+
+
+def chain_by_shifts(features, weights, biases):
+    """Every tap of a kernel as a shifted copy."""
+    dims, maps = features.dim() - 2, []
+    for weight, bias in zip(weights, biases, strict=True):
+        padded = F.pad(features, (1, 1) * dims)
+        features = bias.view(-1, *[1] * dims)
+        for tap in itertools.product(range(3), repeat=dims):
+            at = [slice(t, t + size - 2) for t, size in zip(tap, padded.shape[2:], strict=True)]
+            moved = padded[(slice(None), slice(None), *at)]
+            features = features + torch.einsum("oi,bi...->bo...", weight[(slice(None), slice(None), *tap)], moved)
+        maps.append(features)
+    return maps
+
+
+def directions_read_first(maps, logits, readout, k):
+    """Proposals, then gates by a mask."""
+    proposals = torch.einsum("dc,bnc...->bdn...", readout, maps)
+    return (gates_by_mask(logits, k, "topk_softmax") * proposals).sum(2)
+
+
+def directions_one_by_one(maps, logits, readout, k):
+    answers = []
+    for row, own in zip(readout, logits.unbind(1), strict=True):
+        scores, chosen = own.topk(k, dim=1)
+        gates = torch.zeros_like(own).scatter(1, chosen, scores.softmax(1))
+        mixture = (gates[:, :, None] * maps).sum(1)
+        answers.append(torch.tensordot(mixture.movedim(1, -1), row, 1))
+    return torch.stack(answers, 1)
+
+
+def fold_as_matrices(weight, bias, readout):
+    return (readout @ weight.flatten(1)).view(-1, *weight.shape[1:]), (readout * bias).sum(1)
+
+
+def fold_by_channels(weight, bias, readout):
+    kernels = [sum(a * one for a, one in zip(row, weight, strict=True)) for row in readout]
+    return [torch.stack(kernels), torch.mv(readout, bias)]
+
+
+def level_by_grid_sample(coarse, residual):
+    """torch's own up-sampling is another one: the library's, then torch's sampler."""
+    return compose_by_sampling(2 * fields.upsample(coarse, residual.shape[2:]), residual)
+
+
+def level_by_warp(coarse, residual):
+    up = fields.upsample(coarse, residual.shape[2:])
+    return residual + 2 * fields.warp(up, residual)
+
+
+def information_as_divergence(logits):
+    """Minus the mean divergence of each place from the mean of all."""
+    log_p = logits.log_softmax(1).movedim(1, -1).reshape(-1, logits.shape[1])
+    p = log_p.exp()
+    return -(p * (log_p - p.mean(0).log())).sum(1).mean()
+
+
+def information_by_categorical(logits):
+    flat = logits.movedim(1, -1).flatten(0, -2)
+    each = torch.distributions.Categorical(logits=flat, validate_args=False)
+    mean = torch.distributions.Categorical(probs=each.probs.mean(0), validate_args=False)
+    return each.entropy().mean() - mean.entropy()
+
+
+ALSO_RIGHT |= {
+    "shmoe-nested": (chain_recursively, chain_by_shifts),
+    "shmoe-directions": (directions_read_first, directions_one_by_one),
+    "shmoe-fold": (fold_as_matrices, fold_by_channels),
+    "shmoareg-residual": (level_by_grid_sample, level_by_warp),
+    "shmoareg-information": (information_as_divergence, information_by_categorical),
+}
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_the_right_function_and_others_that_do_the_same(name):
     task = TASKS[name]
