@@ -107,7 +107,7 @@ class SegmentedRegistration(Registration):
         own = region_masks(self.fixed_regions, self.regions)[self.present].to(phi.dtype)
         return (
             share * similarity(sample(inputs[0], phi), inputs[1]),
-            share * _diffusion_within(phi, dilated(own, self.rim)),
+            share * diffusion_within(phi, dilated(own, self.rim)),
         )
 
 
@@ -258,7 +258,7 @@ def _scatter(nothing: Tensor, present: Tensor, found: Tensor) -> Float[Tensor, "
     return nothing.to(found.dtype).index_put(present.nonzero(as_tuple=True), found)
 
 
-def _diffusion_within(field: Tensor, mask: Tensor) -> Float[Tensor, ""]:
+def diffusion_within(field: Tensor, mask: Tensor) -> Float[Tensor, ""]:
     """`regularity.diffusion`, counting only differences between two voxels of the mask."""
     dims, total = field.shape[1], field.new_zeros(())
     for axis in range(2, 2 + dims):
