@@ -252,7 +252,7 @@ figure, axes = plt.subplots(3, 4, figsize=(10, 7.4), layout="constrained")
 body = pair.region[0]
 off = [(step[0] - pair.displacement).norm(dim=0) for step in result.steps]
 lengths = [psi[0].norm(dim=0) for psi in residuals]
-style = {"cmap": "magma", "vmin": 0, "vmax": 12}
+style = {"cmap": "magma", "vmin": 0, "vmax": 16}
 for k, (grid, above, below) in enumerate(axes.T):
     folds = fold_fraction(result.steps[k]).item()
     show_image(grid, pair.moving[0], title=f"pass {k + 1}, {folds:.1%} folded")

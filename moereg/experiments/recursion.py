@@ -25,9 +25,9 @@ class RecursionProtocol(Protocol):
     """What is trained and what is measured."""
 
     model: str = "rman"
-    trained: tuple[int, ...] = (1, 2, 3)  # K_train of mutual attention
-    controlled: tuple[int, ...] = (2,)  # K_train of its controls
-    recursions: tuple[int, ...] = (1, 2, 3, 4, 6)  # K at inference
+    trained: tuple[int, ...] = (1, 2, 3, 4)  # K_train of mutual attention
+    controlled: tuple[int, ...] = (1, 2, 3, 4)  # K_train of its controls
+    recursions: tuple[int, ...] = (1, 2, 3, 4)  # K at inference
     attention: tuple[str, ...] = ("mutual", "self", "none")
 
 
