@@ -142,19 +142,19 @@ print(f"one channel is chapter 03's force, to {largest:.0e} voxels")
 # %% [markdown]
 # ### The bound
 #
-# **Leave the brake out. How long is the longest step? And with it, if all features are multiplied by 1000?**
+# **Leave the brake out (all but a ten-thousandth of it). How long is the longest step? And with it, if all features are multiplied by 1000?**
 
 # %% tags=["hide-output"]
-tiny = 1e-9  # instead of lambda, so that the matrix can be inverted at all
+tiny = 1e-4  # of lambda is left, so that the matrix can be inverted at all
 lengths = [force_at(y, x, tiny).norm() for y in range(4, 60) for x in range(4, 60)]
-print(f"without the brake: {max(lengths):.0f} voxels")
+print(f"hardly any brake: {max(lengths):.0f} voxels")
 wild = torch.randn(2, 1, 16, 24, 24, generator=generator)
 for scale in (1, 1000):
     sizes = feature_demons_force(scale * wild[0], scale * wild[1], max_step=L)
     sizes = sizes.norm(dim=1)
     print(f"features x {scale}: {sizes.max():.3f}, on average {sizes.mean():.3f}")
     assert sizes.max() <= L * (1 + 1e-4)
-assert max(lengths) > 10
+assert max(lengths) > 10 * L
 assert feature_demons_force(f, f).abs().max() == 0  # no difference, no force
 flat = torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
 assert feature_demons_force(*flat).abs().max() == 0  # no structure, no force, no NaN
@@ -296,15 +296,18 @@ for iterations in (2, 10, 20, 53):
 rows = table(methods)
 assert rows["DrivenMorph"]["epe"] < rows["untrained"]["epe"], "training pays"
 assert rows["untrained"]["epe"] < rows["before"]["epe"], "so does the formula"
-assert rows["DrivenMorph"]["dice"] > rows["Demons, 2 on each level"]["dice"]
+six, thirty, sixty, most = (row for name, row in rows.items() if "on each" in name)
+assert rows["DrivenMorph"]["dice"] > six["dice"] + 0.05, "at equal work"
+assert abs(most["dice"] - thirty["dice"]) < 0.02, "Demons needs no 160 iterations"
+assert rows["DrivenMorph"]["epe"] < min(thirty["epe"], sixty["epe"], most["epe"])
 assert rows["DrivenMorph"]["fold_fraction"] < 0.005
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# At equal work, six updates each, the learned force is far ahead. But Demons does not need its 160 iterations: most of what it reaches
-# is there after 30 or 60. So the learned force saves iterations, by a factor of five to ten and not of 27, and after so short a
-# training it saves them at a price in accuracy. And random features already help a little: the formula does part of the work.
+# At equal work, six updates each, the learned force is far ahead. But Demons does not need the 160 iterations that it is usually
+# given: what it reaches is there after 30. So the learned force saves five iterations in six, not 26 in 27; at equal Dice, its
+# endpoint error is smaller. And random features already help: the formula does part of the work.
 #
 # </details>
 #
@@ -340,7 +343,7 @@ assert rough[1] < rough[0]
 #
 # The streams meet in two maps, so either can be exchanged while the other stays. In place of the *difference* stream: the images
 # themselves, which is the classical force. In place of the *deformation* stream: hardly any smoothing (σ = 0.3), or a lot (σ = 2.5).
-# **Which exchange costs most? And can the classical force make up for it with more rounds?**
+# **Which exchange costs most? And can the classical force make up for it with five times the rounds?**
 
 
 # %% tags=["hide-output"]
@@ -361,7 +364,8 @@ def exchanged(*, classic=False, sigma=None, rounds=2):
 streams = {"both learned": (6, model)}
 streams["classical force"] = (6, exchanged(classic=True))
 streams["classical force, 10 rounds"] = (30, exchanged(classic=True, rounds=10))
-streams["classical force, 30 rounds"] = (90, exchanged(classic=True, rounds=30))
+wide = exchanged(classic=True, rounds=10, sigma=2.5)
+streams["the same, σ = 2.5"] = (30, wide)
 streams["learned force, σ = 0.3"] = (6, exchanged(sigma=0.3))
 streams["learned force, σ = 2.5"] = (6, exchanged(sigma=2.5))
 streams["learned force, 10 rounds"] = (30, exchanged(rounds=10))
@@ -369,15 +373,19 @@ swapped = table(streams)
 widths = [layer.sigma.mean().item() for layer in model.deformation.layers]
 print("learned σ, fine to coarse:", [round(width, 2) for width in widths])
 assert swapped["both learned"]["epe"] < swapped["classical force"]["epe"]
-more = swapped["classical force, 30 rounds"]["dice"]
-assert more > swapped["classical force"]["dice"]
+more = swapped["classical force, 10 rounds"]["epe"]
+assert more > swapped["classical force"]["epe"]
+assert swapped["the same, σ = 2.5"]["epe"] < more
+assert swapped["learned force, σ = 0.3"]["epe"] > swapped["both learned"]["epe"]
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# At six updates each, the classical force in the same machine is far behind, and with more rounds it catches up much of that: the
-# learned force is worth iterations. The widths have hardly moved from where they started (1); too much smoothing costs more
-# than too little, because the next round can mend noise but not a step that was averaged away.
+# The difference stream, by far. More rounds do not mend it, they make it worse, the classical force most and the learned one as
+# well: this stream smooths *updates* only, and chapter 03 showed what such fluid smoothing gathers. Wider smoothing holds that back.
+# (Demons in the table above smooths the field, so it may go on.) The learned widths have hardly moved from 1, where they started. With
+# much wider ones the learned force does nearly as well, with hardly any smoothing it does not: so the width matters little on one
+# side, and a training that leaves it where it is loses nothing that it could see.
 #
 # </details>
 #
@@ -395,24 +403,25 @@ display(viz.draw(finding))
 angles = {(r["level"], r["round"], r["control"]): r["angle"] for r in finding.rows}
 print("degrees from what is missing; 90 is chance")
 for level, turn in sorted({key[:2] for key in angles}, key=lambda k: (-k[0], k[1])):
-    controls = ("own", "other pair", "untrained")
-    own, other, plain = (angles[level, turn, control] for control in controls)
-    print(f"level {level}, round {turn}: own {own:3.0f},", end=" ")
-    print(f"another pair's {other:3.0f}, untrained {plain:3.0f}")
+    line = f"level {level}, round {turn}:"
+    for control in ("own", "other pair", "untrained"):
+        angle = angles.get((level, turn, control))
+        line += f"  {control} " + ("  -" if angle is None else f"{angle:3.0f}")
+    print(line)
 coarsest = len(model.sizes.widths) - 1
 angle = {control: angles[coarsest, 1, control] for control in ("own", "other pair")}
 angle["untrained"] = angles[coarsest, 1, "untrained"]
 closest_control = min(angle["other pair"], angle["untrained"])
 assert angle["own"] < closest_control, "at first, the force knows this pair"
-assert angles[coarsest, 2, "own"] > angles[coarsest, 1, "own"]
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# At the coarsest level, first round, the force knows this pair: it is far closer than either control. The second round points worse,
-# and on finer levels even first rounds lose much of it. What is missing then is what the first force could *not* see, and the
-# untrained network looks better there because its first rounds have left more of the easy part. So the claim holds for first rounds
-# on coarse levels, and is not a claim about the network as a whole.
+# At the coarsest level, first round, the force knows this pair: it is far closer than either control. A dash stands where hardly
+# anything was missing any more, so that it has no direction. Wherever something is left, later rounds and finer levels point worse
+# than the first: what is missing then is what the first force could *not* see, and an untrained network may look better there because
+# its first rounds have left more of the easy part. So the claim holds for first rounds on coarse levels, and is not one about every
+# force of the network.
 #
 # </details>
 #
@@ -529,21 +538,33 @@ def halved(moving, fixed):
     return replace(run, displacement=field, warped=fields.warp(moving, field), steps=())
 
 
+def by_label(method, pairs):
+    """Mean Dice of each label."""
+    scores = {}
+    for p in pairs:
+        field = method(p.moving[None], p.fixed[None]).displacement
+        warped = fields.warp_labels(p.moving_labels[None], field)[0]
+        for label, value in metrics.dice(warped, p.fixed_labels).items():
+            scores.setdefault(p.label_names[label], []).append(value)
+    return {name: sum(values) / len(values) for name, values in scores.items()}
+
+
 loss = {}
 for anatomy in ("abdomen", "brain"):
     pairs = [phantoms.make(anatomy, (64, 64), seed) for seed in range(9000, 9006)]
-    both = {"every voxel": METHODS["demons-symmetric"], "every second": halved}
-    found = metrics.evaluate(both, pairs, surfaces=False)
-    dice = {name: row["dice"] for name, row in found.items()}
-    loss[anatomy] = dice["every voxel"] - dice["every second"]
-    print(anatomy, {name: round(value, 3) for name, value in dice.items()})
-assert loss["brain"] > loss["abdomen"]
+    every, second = (by_label(m, pairs) for m in (METHODS["demons-symmetric"], halved))
+    lost = {name: every[name] - second[name] for name in every}
+    worst = max(lost, key=lost.get)
+    loss[anatomy] = sum(lost.values()) / len(lost)
+    print(f"{anatomy}: mean loss of Dice {loss[anatomy]:.3f}, most in {worst}", end=" ")
+    print(f"({every[worst]:.3f} to {second[worst]:.3f})")
+assert loss["brain"] > loss["abdomen"] > 0
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The brain. Its cortex hardly exists on a halved grid, so nothing can be matched there, learned or not; that is why the contests'
-# DrivenMorph works at every voxel.
+# Both lose, the brain more: what is one or two voxels thick hardly exists on a halved grid, and what is not there cannot be matched,
+# learned or not. That is why the contests' DrivenMorph works at every voxel.
 #
 # </details>
 #

@@ -25,6 +25,7 @@ from moereg.training import fit_segmenter
 class RegionProtocol(Protocol):
     """What all runs of an experiment have in common. `model` and `sizes` are those of the backbone."""
 
+    shape: tuple[int, ...] = ()  # of the images
     segmenter_steps: int = 200
     groups: tuple[tuple[int, ...], ...] = ()  # of SegReg
     smoothness: tuple[float, ...] = (0.1,)  # weights that are tried where they are the question
@@ -36,13 +37,7 @@ def region_wrapper(task: Task, protocol: RegionProtocol) -> Callable[[nn.Module]
     return lambda backbone: SegReg(sizes, backbone=backbone)
 
 
-def true_labels(
-    task: Task,
-    protocol: RegionProtocol,
-    *,
-    question: str = "What do regions add?",
-    on_rows: OnRows = nothing,
-) -> tuple[Finding, list[SegReg]]:
+def true_labels(task: Task, protocol: RegionProtocol, *, on_rows: OnRows = nothing) -> tuple[Finding, list[SegReg]]:
     """The backbone alone, SegReg with true labels, SegReg with its own segmentation; and the trained SegRegs."""
     rows, trained = [], []
     known = sorted({value for pair in task.train for value in pair.require("fixed_labels").unique().tolist()} | {0})
@@ -61,7 +56,7 @@ def true_labels(
         rows += made
         on_rows(made)
         trained.append(model)
-    return Finding(question, rows, labels_sentence(rows)), trained
+    return Finding("What do regions add?", rows, labels_sentence(rows)), trained
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from moereg.data.phantoms.interface import distance_to_interface
 from moereg.experiments.finding import Finding, effect_between
 from moereg.experiments.protocol import OnRows, Task, nothing, train_one
 from moereg.experiments.regions import RegionProtocol, mean_of, over_pairs, region_wrapper
-from moereg.metrics import UNDECIDED, endpoint_error
+from moereg.metrics import endpoint_error
 from moereg.models import SegmentedRegistration, SegReg, SegRegSizes
 from moereg.models.registration import Similarity, labels_for
 from moereg.regularity import diffusion
@@ -50,14 +50,8 @@ def sliding(task: Task, protocol: RegionProtocol, *, on_rows: OnRows = nothing) 
     regularity alone.
 
     Args:
-        task: lung phantoms; the interface is that of `distance_to_interface`. Of the test pairs, the first half
-            chooses the weights and the second half judges.
-
-    Raises:
-        ValueError: fewer than two test pairs.
+        task: lung phantoms; the interface is that of `distance_to_interface`.
     """
-    if len(task.test) < 2:
-        raise ValueError(f"task must have at least two test pairs, to choose and to judge, got {len(task.test)}.")
     rows = []
     for seed in protocol.seeds:
         for weight in protocol.smoothness:
@@ -88,48 +82,30 @@ def near_and_far(model: nn.Module, pair: Pair) -> dict[str, float]:
 
 
 def sliding_sentence(rows: Sequence[dict]) -> str:
-    """Each method with its best weight, near the interface and elsewhere, by the one rule.
+    """'adaptive' against the others near the interface and elsewhere, at every weight by the one rule.
 
-    Weights are chosen on the first half of the pairs, everything else is said of the second half.
+    No weight is picked: the best one on test pairs would flatter whichever method varies most.
     """
-    choosing, judging = _half(rows, first=True), _half(rows, first=False)
-    parts, picked = [], []
-    for place in ("near", "elsewhere"):
-        best = {method: _best_weight(choosing, method, place) for method in METHODS}
-        picked.append(", ".join(f"{weight:g} for '{method}'" for method, weight in best.items()))
-        chosen = {method: {"regularity": method, "smoothness": best[method]} for method in METHODS}
+    weights = sorted({row["smoothness"] for row in rows})
+    parts = []
+    for place, where in (("near", f"within {NEAR:g} voxels of the sliding interface"), ("elsewhere", "elsewhere")):
         compared = []
         for other in METHODS[:-1]:
-            effect = effect_between(judging, chosen["adaptive"], chosen[other], place)
-            said = {"lower": "smaller than", "higher": "larger than", UNDECIDED: f"{UNDECIDED} from"}
-            compared.append(f"{said[effect.direction]} '{other}' ({effect.text(2)})")
-        before = mean_of(row[f"{place}_before"] for row in judging)
-        own = _mean_error(judging, "adaptive", best["adaptive"], place)
-        where = f"within {NEAR:g} voxels of the sliding interface" if place == "near" else "elsewhere"
-        parts.append(
-            f"{where} the error of 'adaptive' is {own:.2f} voxels ({before:.2f} before), {' and '.join(compared)}"
-        )
-    weights = sorted({row["smoothness"] for row in rows})
-    return (
-        f"Of the weights {', '.join(map(str, weights))} half of the pairs chose, near the interface {picked[0]}, "
-        f"elsewhere {picked[1]}. On the other half: {'; '.join(parts)}."
-    )
-
-
-def _half(rows: Sequence[dict], *, first: bool) -> list[dict]:
-    """The same rows over the first or the second half of their pairs."""
-    halves = []
-    for row in rows:
-        count = len(row["per_pair"]["near"]) // 2
-        own = {key: values[:count] if first else values[count:] for key, values in row["per_pair"].items()}
-        halves.append(row | {key: mean_of(values) for key, values in own.items()} | {"per_pair": own})
-    return halves
-
-
-def _best_weight(rows: Sequence[dict], method: str, place: str) -> float:
-    weights = sorted({row["smoothness"] for row in rows})
-    return min(weights, key=lambda weight: _mean_error(rows, method, weight, place))
-
-
-def _mean_error(rows: Sequence[dict], method: str, weight: float, place: str) -> float:
-    return mean_of(row[place] for row in rows if (row["regularity"], row["smoothness"]) == (method, weight))
+            effects = [
+                effect_between(
+                    rows,
+                    {"regularity": "adaptive", "smoothness": weight},
+                    {"regularity": other, "smoothness": weight},
+                    place,
+                )
+                for weight in weights
+            ]
+            counts = [sum(effect.direction == found for effect in effects) for found in ("lower", "higher")]
+            least, most = min(effect.mean for effect in effects), max(effect.mean for effect in effects)
+            compared.append(
+                f"against '{other}' smaller at {counts[0]} and larger at {counts[1]} of {len(weights)} weights "
+                f"(differences {least:+.2f} to {most:+.2f})"
+            )
+        before = mean_of(row[f"{place}_before"] for row in rows)
+        parts.append(f"{where} ({before:.2f} voxels before) it is {' and '.join(compared)}")
+    return f"The error of 'adaptive', with weights {', '.join(map(str, weights))}: {'; '.join(parts)}."

@@ -159,7 +159,7 @@ layer_round = Task(
         ),
         "What comes back is the update. Compose the field so far with it.": lambda u, f, t: _smoothed(f, t) + 0 * u,
     },
-    praise="Smooth the force, compose: fluid smoothing, as in chapter 03. The layer learns the width of the taps alone.",
+    praise="Smooth the force, compose: fluid smoothing, as in chapter 03. The layer learns the taps' width alone.",
     hint="update = the force, smoothed along each axis; then update[x] + u[x + update[x]].",
 )
 
