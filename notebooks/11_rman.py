@@ -244,7 +244,7 @@ print("six calls with one recursion, composed, are one call with six")
 # ## The residual shrinks
 #
 # What each pass still finds ($|\psi_k|$) and what is still wrong ($|\phi_k - u|$, with $u$ the truth). **Both at the first pass are
-# large. Which of the two goes to zero?**
+# large. Which of the two shrinks towards zero?**
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Three rows for the first four passes: the moving image with the grid at which it is read, the length of the residual, which darkens from pass to pass, and the endpoint error, which darkens less and stays bright in places."}}
 figure, axes = plt.subplots(3, 4, figsize=(10, 7.4), layout="constrained")
@@ -332,7 +332,7 @@ for image in ((64, 64), (256, 256), (96, 96, 96), (192, 192, 192)):
 #
 # ### Does it match?
 #
-# It is tempting to read attention as "this voxel found its tissue over there". So ask. The ring is the voxel that looks, colours are
+# It is tempting to read attention as "this voxel found its tissue over there". So ask. The ring is the voxel that looks, bright is
 # where it looks (mean over heads), the cross is where its tissue truly stands. **Will the attention sit on the cross?**
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Fixed image with a ring at one voxel, then the moving image with that voxel's attention over it, spread over many tokens, and a cross at the true place."}}
@@ -499,6 +499,6 @@ check("rman-memory", 12**3 * 4**3, shape=(80, 80, 80), window=4, stride=8)
 #
 # * Recursion is composition: warp the original anew, find the rest, compose. It costs time, not parameters.
 # * A network can only improve on its own results if it has seen them in training.
-# * The residual goes to zero where the network is content. That is where to stop, and says nothing about the truth.
+# * The residual shrinks to nothing where the network is content. That is where to stop, and says nothing about the truth.
 # * Attention that helps need not match, and a map of it is no evidence. Ask with controls: ahead, evenly, untrained, left out.
 # * Every further pass may fold; look at folds and endpoint error beside Dice.

@@ -26,7 +26,7 @@ def draw_attention(
 
     3-D images are cut across the first axis: the fixed one at the voxel, the moving one where most attention is.
     """
-    figure = Figure(figsize=(2.5 * (1 + len(recursions)), 2.9), dpi=90, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(2.5 * (1 + len(recursions)), 2.9), dpi=110, facecolor="white", layout="constrained")
     axes = figure.subplots(1, 1 + len(recursions), squeeze=False)[0]
     flat = len(voxel) == 2
     index = None if flat else voxel[0]
