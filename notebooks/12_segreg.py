@@ -394,8 +394,8 @@ plt.show()
 # <details><summary>What you should have seen</summary>
 #
 # Regions that count alike bring points *in* organs closer, at about the same Dice: outlines were matched before, insides were not.
-# Whole images bring points *between* organs closer. So the labels were not at fault when the error did not follow Dice, the loss
-# and the blanked background were.
+# Whole images bring points *between* organs closer. It looks as if loss and background had been at fault, and not the labels. But
+# these are trainings of few steps, one seed each. Keep the finding until it has been repeated with more of both, below.
 #
 # </details>
 #
@@ -517,7 +517,8 @@ for amount in (-1.0, 1.0):
 #
 # Quality alone does not say what a segmentation is worth. Noise is different in the two images, and outlines that do not correspond
 # pull tissue to the wrong place: Dice falls along a line. An error that both images *share* leaves outlines that still
-# correspond. Shrinking is another matter: thin organs lose their region altogether.
+# correspond: grown by one voxel, Dice is even better than with the truth, and the error is not told apart. Shrinking is another
+# matter: thin organs lose their region altogether.
 #
 # </details>
 #
@@ -537,7 +538,7 @@ def compared(rows, key, first, measures):
             line = f"  {way:26}{mean_over(rows, measured, **{key: way}):8.3f}"
             if way != first:
                 effect = effect_between(rows, {key: way}, {key: first}, measured)
-                line += f"   {effect.text()}  {effect.direction}"
+                line += f"  {effect.text()}, {effect.seeds} seeds, {effect.direction}"
             print(line)
 
 
@@ -548,18 +549,37 @@ options = record.protocols[0]
 steps, shown_shape = options["training"]["steps"], options["shape"]
 print(f"{steps} steps, images of {shown_shape}; in brackets 95 % intervals")
 compared(labels_found.rows, "labels", "backbone alone", measures)
+ways = {"labels": "true labels"}, {"labels": "backbone alone"}
+found = {k: effect_between(labels_found.rows, *ways, k).direction for k in measures}
+assert found["dice"] == "higher"
+assert found["organ_epe"] == found["between_epe"] == "not told apart"
 
 # %% [markdown]
-# And the two mendings, with three seeds, beside soft seams (σ = 2). **Do they survive a longer training?**
+# Dice rises by much more than chance would have it; points do not follow, neither in organs nor between them, and an own segmentation
+# of middling quality is not told apart from no regions at all.
+#
+# And the two mendings, beside soft seams (σ = 2). **Do they survive a longer training?**
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Dice, error in organs and error between organs of six ways: whole images, regions, every region counts alike, soft seams, whole images between organs, both; one dot per seed."}}
 compared(merges_found.rows, "merge", "regions", {"epe": "error, voxels"} | measures)
 display(viz.draw(merges_found))
+regions, soft = {"merge": "regions"}, {"merge": "soft seams"}
+assert effect_between(merges_found.rows, soft, regions, "epe").direction == "lower"
+between = {"merge": "whole images between organs"}
+effect = effect_between(merges_found.rows, between, regions, "between_epe")
+assert effect.direction == "not told apart"
+alike = {"merge": "every region counts alike"}
+effect = effect_between(merges_found.rows, alike, regions, "between_epe")
+assert effect.mean > 0.5
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The differences stand in the table. "Not told apart" is no proof of equality, the interval says what could still hide.
+# They do not. Trained longer, SegReg has caught up by itself: inside organs and between them it is not told apart from its backbone, and
+# there is nothing left for the mendings to mend. Regions that count alike (of them one training is recorded, so nothing is known
+# about other seeds) now pay dearly between the organs, where most of the image is and where they have hardly a say any more. What we
+# had cured was the shortness of the training. Soft seams take the folds away and bring points a little closer, at no price
+# in Dice that could be seen. And the question why points do not follow Dice stays open.
 #
 # </details>
 #
@@ -667,3 +687,4 @@ check("segreg-systematic", "shrunk", rows=quality_found.rows)
 # * Where regions meet, they may claim the same tissue (a fold) or leave some out (a gap, which no fold count sees).
 # * Labels match outlines. Measured with the same labels that is an easy exam: look at the endpoint error, in organs and between.
 # * Errors of a segmentation that both images share cost less than those that differ, unless an organ is gone.
+# * A cure that works after 150 steps may have cured the shortness. Repeat it, longer and with seeds.

@@ -16,9 +16,8 @@ from moereg.experiments.protocol import OnRows, Task, nothing, train_one
 from moereg.experiments.regions import RegionProtocol, measure, over_pairs, region_wrapper
 from moereg.fields import sample
 from moereg.models import Registration, SegmentedRegistration, SegReg, SegRegSizes
-from moereg.models.masks import dilated, masked, region_masks
+from moereg.models.masks import diffusion_within, dilated, masked, region_masks
 from moereg.models.registration import Similarity
-from moereg.models.segreg import diffusion_within
 
 QUESTION = "Where does the endpoint error come from?"
 

@@ -6,10 +6,10 @@ import torch
 from moereg import fields, metrics, models
 from moereg.data import Pair, phantoms
 from moereg.filters import smooth, smoothing_matrices
-from moereg.models.masks import dilated, group_labels, seam_folds
+from moereg.models.masks import diffusion_within, dilated, group_labels, seam_folds
 from moereg.models.registration import Registration
 from moereg.models.segmentation import classes
-from moereg.models.segreg import SegReg, SegRegSizes, _scatter, diffusion_within
+from moereg.models.segreg import SegReg, SegRegSizes, _scatter
 from moereg.regularity import diffusion
 from moereg.similarity import lncc, mse
 from moereg.training import TrainingConfig, collate, fit, fit_segmenter, registration_loss
