@@ -288,13 +288,17 @@ def test_rman_is_swept_on_large_motion(asked):
     assert (full.trained, full.recursions, full.seeds) == ((1, 2, 3, 4), (1, 2, 3, 4), (0, 1, 2))
 
 
-def test_segreg_is_asked_three_questions(asked):
+def test_segreg_is_asked_four_questions(asked):
     outcome = tool.EXPERIMENTS["segreg"](tool.QUICK)
-    labels, quality, sliding = asked
-    assert [finding.question for finding, _ in outcome] == ["true_labels", "quality_sweep", "sliding"]
-    assert [protocol for _, protocol in outcome] == [labels.args[1], labels.args[1], sliding.args[1]]
+    labels, quality, merges, sliding = asked
+    assert [finding.question for finding, _ in outcome] == ["true_labels", "quality_sweep", "sliding", "merges"]
+    assert [protocol for _, protocol in outcome] == [*[labels.args[1]] * 2, sliding.args[1], labels.args[1]]
     assert quality.args == (["trained"], labels.args[0].test)
     assert quality.seeds == (0, 1)
+    assert merges.args == labels.args
+    assert (labels.args[1].shape, sliding.args[1].shape) == ((24, 24), (24, 24))
+    full, slides = tool.region_protocol(tool.FULL.small()), tool.sliding_protocol(tool.FULL)
+    assert (full.shape, full.training.steps, full.seeds, slides.shape) == ((48, 48), 600, (0, 1, 2), (64, 64))
     assert sliding.args[0].train[0].name.startswith("lung")
     assert labels.args[0].train[0].name.startswith("abdomen")
     assert sliding.args[1].groups == (tuple(range(1, 10)),)

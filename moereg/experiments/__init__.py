@@ -22,6 +22,7 @@ from moereg.experiments.finding import Finding, effect_between
 from moereg.experiments.forces import driving_measures, force_against_truth
 from moereg.experiments.growth import growth
 from moereg.experiments.knockouts import knock_out
+from moereg.experiments.merging import merges
 from moereg.experiments.organs import usage_by_organ
 from moereg.experiments.protocol import Protocol, Task, kept_in, train_one
 from moereg.experiments.recursion import RecursionProtocol, recursion_sweep
@@ -62,6 +63,7 @@ __all__ = [
     "kept_in",
     "knock_out",
     "linear",
+    "merges",
     "quality_sweep",
     "recursion_sweep",
     "seed_stability",

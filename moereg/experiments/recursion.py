@@ -2,7 +2,8 @@
 
 Networks are trained with K_train recursions and measured with every K. Each has two controls that see the same pairs in
 the same order with the same seeds: "self", where each image looks at itself instead of at the other one (as many
-parameters, as much work), and "none", where attention is left out (fewer parameters).
+parameters, as much work), and "none", where attention is left out (fewer parameters). Controls may be trained with
+some K_train only; they are compared with networks of the same K_train.
 """
 
 from collections.abc import Sequence
@@ -24,13 +25,14 @@ class RecursionProtocol(Protocol):
     """What is trained and what is measured."""
 
     model: str = "rman"
-    trained: tuple[int, ...] = (1, 2, 3, 4)  # K_train
+    trained: tuple[int, ...] = (1, 2, 3, 4)  # K_train of mutual attention
+    controlled: tuple[int, ...] = (1, 2, 3, 4)  # K_train of its controls
     recursions: tuple[int, ...] = (1, 2, 3, 4)  # K at inference
     attention: tuple[str, ...] = ("mutual", "self", "none")
 
 
 def recursion_sweep(task: Task, protocol: RecursionProtocol, *, on_rows: OnRows = nothing) -> Finding:
-    """Train every kind of attention with every K_train and every seed, measure each network with every K.
+    """Train mutual attention with every K_train, its controls with some, each with every seed; measure with every K.
 
     Args:
         task: pairs with large motion, 2-D or 3-D, with labels.
@@ -43,6 +45,8 @@ def recursion_sweep(task: Task, protocol: RecursionProtocol, *, on_rows: OnRows 
     for seed in protocol.seeds:
         for trained in protocol.trained:
             for attention in protocol.attention:
+                if attention != "mutual" and trained not in protocol.controlled:
+                    continue
                 model = train_one(task, protocol, seed, attention=attention, recursions=trained)
                 own = {"attention": attention, "trained": trained}
                 common = {"seed": seed, "parameters": count_parameters(model)}
@@ -62,8 +66,9 @@ def statements(rows: Sequence[dict]) -> dict[str, str]:
     return {
         "beyond": _beyond_training(rows, most),
         "once": _trained_once(rows, most),
+        "three": _three_suffice(rows, most),
         "attention": _attention(rows),
-        "time": _time(rows, most),
+        "time": _time(rows),
     }
 
 
@@ -107,30 +112,49 @@ def _trained_once(rows: Sequence[dict], most: int) -> str:
     )
 
 
+def _three_suffice(rows: Sequence[dict], most: int) -> str:
+    """What a third recursion still brings, and what comes after it, for the largest K_train."""
+    trained = max(row["trained"] for row in rows)
+    at = {"attention": "mutual", "trained": trained}
+    if not {2, 3} <= {row["recursions"] for row in rows} or most <= 3:
+        return "Nothing was measured beyond three recursions."
+    parts, after = [], []
+    for key, digits in (("dice", 3), ("epe", 2)):
+        third, rest = (
+            effect_between(rows, at | {"recursions": more}, at | {"recursions": less}, key)
+            for more, less in ((3, 2), (most, 3))
+        )
+        after.append(rest.judged(key))
+        name = {"dice": "Dice", "epe": "endpoint error"}[key]
+        parts.append(f"{name} {third.text(digits)} by the third, {rest.text(digits)} from there to {most}")
+    holds = "does not hold" if "better" in after else "holds"
+    return f"'Three recursions suffice' {holds} (K_train = {trained}): {'; '.join(parts)}."
+
+
 def _attention(rows: Sequence[dict]) -> str:
     parts, verdicts = [], {}
     for other in [kind for kind in dict.fromkeys(row["attention"] for row in rows) if kind != "mutual"]:
+        both = {row["trained"] for row in rows if row["attention"] == other}
+        alike = [row for row in rows if row["trained"] in both]
         differences = {
-            k: effect_between(rows, {"attention": "mutual", "recursions": k}, {"attention": other, "recursions": k})
+            k: effect_between(alike, {"attention": "mutual", "recursions": k}, {"attention": other, "recursions": k})
             for k in sorted({row["recursions"] for row in rows})
         }
         verdicts[other] = [difference.direction for difference in differences.values()]
         listed = ", ".join(difference.text() for difference in differences.values())
         name = {"self": "the same network whose images look at themselves", "none": "the network without attention"}
         parts.append(f"against {name[other]} {_holds(verdicts[other], 'higher')} ({listed})")
-    return f"'Mutual attention is better at each K', mean over K_train: {'; '.join(parts)}."
+    return f"'Mutual attention is better at each K', at equal K_train: {'; '.join(parts)}."
 
 
-def _time(rows: Sequence[dict], most: int) -> str:
+def _time(rows: Sequence[dict]) -> str:
     def seconds(k: int) -> float:
         return float(
             np.median([r["seconds_per_pair"] for r in rows if (r["attention"], r["recursions"]) == ("mutual", k)])
         )
 
-    return (
-        f"'Time grows little': {most} recursions take {seconds(most) / seconds(1):.1f} times as long as one "
-        f"({1000 * seconds(1):.0f} and {1000 * seconds(most):.0f} ms)."
-    )
+    times = [f"{k} take {seconds(k) / seconds(1):.1f}" for k in sorted({row["recursions"] for row in rows}) if k > 1]
+    return f"'Time grows little': of recursions, {', '.join(times)} times as long as one."
 
 
 def _holds(verdicts: Sequence[str], wanted: str) -> str:

@@ -25,6 +25,7 @@ from moereg.training import fit_segmenter
 class RegionProtocol(Protocol):
     """What all runs of an experiment have in common. `model` and `sizes` are those of the backbone."""
 
+    shape: tuple[int, ...] = ()  # of the images
     segmenter_steps: int = 200
     groups: tuple[tuple[int, ...], ...] = ()  # of SegReg
     smoothness: tuple[float, ...] = (0.1,)  # weights that are tried where they are the question
@@ -62,8 +63,8 @@ def true_labels(task: Task, protocol: RegionProtocol, *, on_rows: OnRows = nothi
 def measure(
     model: Callable[..., Registration], pair: Pair, *, labels: tuple[Tensor, Tensor] | None = None
 ) -> dict[str, float]:
-    """One pair: Dice of the *true* labels, endpoint error, folds at the seams of the true labels and elsewhere, and the
-    quality (Dice against the truth) of the label maps that were used.
+    """One pair: Dice of the *true* labels, endpoint error (in organs and between them too), folds at the seams of the
+    true labels and elsewhere, and the quality (Dice against the truth) of the label maps that were used.
 
     Args:
         model: any method; SegReg without a segmenter gets `labels`, or the pair's own.
@@ -79,9 +80,15 @@ def measure(
     displacement = registration.displacement
     warped = warp_labels(truth[0][None], displacement)[0]
     folds = seam_folds(displacement, truth[1][None])
+    organ = truth[1] > 0
+    between = ~organ if pair.region is None else ~organ & pair.region
+    errors = {
+        key: endpoint_error(displacement[0], pair.require("displacement"), where)
+        for key, where in (("epe", pair.region), ("organ_epe", organ), ("between_epe", between))
+    }
     return {
         "dice": mean_of(dice(warped, truth[1]).values()),
-        "epe": endpoint_error(displacement[0], pair.require("displacement"), pair.region),
+        **errors,
         "seam_fold_fraction": folds["seam_folds"] / max(folds["seam_voxels"], 1),
         "other_fold_fraction": folds["other_folds"] / max(folds["other_voxels"], 1),
         "quality": mean_of(mean_of(dice(u, t).values()) for u, t in zip(used, truth, strict=True)),
@@ -115,8 +122,10 @@ def labels_sentence(rows: Sequence[dict]) -> str:
             f"segmentation Dice {mean_over(rows, 'quality', labels=name):.3f})"
         )
     errors = ", ".join(f"{mean_over(rows, 'epe', labels=name):.2f} {name}" for name in (first, *others))
+    judged = effect_between(rows, {"labels": "true labels"}, {"labels": first}, "epe")
     seam, other = (100 * mean_over(rows, f"{place}_fold_fraction", labels="true labels") for place in ("seam", "other"))
     return (
         f"Dice is {mean_over(rows, 'dice', labels=first):.3f} with the {first}, {', '.join(parts)}. Endpoint errors in "
-        f"voxels: {errors}. With true labels {seam:.1f} % of the voxels at seams fold, {other:.1f} % elsewhere."
+        f"voxels: {errors}; with true labels {judged.judged('epe')} ({judged.text(2)}). "
+        f"With true labels {seam:.2f} % of the voxels at seams fold, {other:.2f} % elsewhere."
     )

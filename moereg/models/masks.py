@@ -1,4 +1,4 @@
-"""Regions of label maps: which voxel belongs to which, images masked by them, and folds where they meet."""
+"""Regions of label maps: which voxel belongs to which, masked images, smoothness within, folds where they meet."""
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,18 @@ def dilated(mask: Float[Tensor, "item 1 *space"], voxels: int) -> Float[Tensor, 
     """Every region grown by so many voxels along each axis."""
     pool = F.max_pool3d if mask.ndim == 5 else F.max_pool2d
     return pool(mask, 2 * voxels + 1, stride=1, padding=voxels) if voxels else mask
+
+
+def diffusion_within(
+    field: Float[Tensor, "item dims *space"], mask: Float[Tensor, "item 1 *space"]
+) -> Float[Tensor, ""]:
+    """`regularity.diffusion` in voxels, counting only differences between two voxels of the mask, over all voxels."""
+    dims, total = field.shape[1], field.new_zeros(())
+    for axis in range(2, 2 + dims):
+        size = field.shape[axis] - 1
+        both = mask.narrow(axis, 0, size) * mask.narrow(axis, 1, size)
+        total = total + (both * field.diff(dim=axis).square()).mean()
+    return dims * total
 
 
 def seam_folds(

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from moereg.checks import check_pair
 from moereg.fields import sample
 from moereg.filters import smooth, smoothing_matrices
-from moereg.models.masks import dilated, group_labels, masked, region_masks
+from moereg.models.masks import diffusion_within, dilated, group_labels, masked, region_masks
 from moereg.models.registration import Registration, Similarity
 from moereg.models.segmentation import Segmenter
 
@@ -107,7 +107,7 @@ class SegmentedRegistration(Registration):
         own = region_masks(self.fixed_regions, self.regions)[self.present].to(phi.dtype)
         return (
             share * similarity(sample(inputs[0], phi), inputs[1]),
-            share * _diffusion_within(phi, dilated(own, self.rim)),
+            share * diffusion_within(phi, dilated(own, self.rim)),
         )
 
 
@@ -256,13 +256,3 @@ class SegReg(nn.Module):
 
 def _scatter(nothing: Tensor, present: Tensor, found: Tensor) -> Float[Tensor, "region batch dims *space"]:
     return nothing.to(found.dtype).index_put(present.nonzero(as_tuple=True), found)
-
-
-def _diffusion_within(field: Tensor, mask: Tensor) -> Float[Tensor, ""]:
-    """`regularity.diffusion`, counting only differences between two voxels of the mask."""
-    dims, total = field.shape[1], field.new_zeros(())
-    for axis in range(2, 2 + dims):
-        size = field.shape[axis] - 1
-        both = mask.narrow(axis, 0, size) * mask.narrow(axis, 1, size)
-        total = total + (both * field.diff(dim=axis).square()).mean()
-    return dims * total

@@ -13,7 +13,7 @@ from moereg.viz.audit import draw_agreement, draw_correlation, draw_knock_out, d
 from moereg.viz.drivenmorph import draw_forces
 from moereg.viz.palette import CONTROL, MEASURED, OTHER
 from moereg.viz.rman import draw_recursions
-from moereg.viz.segreg import draw_labels, draw_quality, draw_regularity
+from moereg.viz.segreg import draw_labels, draw_merges, draw_quality, draw_regularity
 from moereg.viz.style import STYLES, dots_over_seeds, heading, key_below, line_over_seeds
 
 
@@ -192,4 +192,5 @@ DRAWINGS: dict[str, Callable[[list[dict]], Figure]] = {
     "labels": draw_labels,
     "way": draw_quality,
     "regularity": draw_regularity,
+    "merge": draw_merges,
 }

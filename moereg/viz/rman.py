@@ -26,7 +26,7 @@ def draw_attention(
 
     3-D images are cut across the first axis: the fixed one at the voxel, the moving one where most attention is.
     """
-    figure = Figure(figsize=(2.5 * (1 + len(recursions)), 2.9), dpi=90, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(2.5 * (1 + len(recursions)), 2.9), dpi=110, facecolor="white", layout="constrained")
     axes = figure.subplots(1, 1 + len(recursions), squeeze=False)[0]
     flat = len(voxel) == 2
     index = None if flat else voxel[0]
@@ -103,23 +103,30 @@ def attention_picker(pair: Pair, registration: RecursiveRegistration, *, module:
 
 
 def draw_recursions(rows: list[dict]) -> Figure:
-    """Dice and surface distance against recursions: a column per K_train, a line per attention, seeds as dots."""
+    """Dice, surface distance, endpoint error and folds against recursions: a column per K_train, a line per attention,
+    seeds as dots."""
     trained = sorted({row["trained"] for row in rows})
     kinds = list(dict.fromkeys(row["attention"] for row in rows))
-    figure = Figure(figsize=(2.2 * len(trained) + 0.8, 4.6), layout="constrained")
-    grid = figure.subplots(2, len(trained), sharex=True, sharey="row", squeeze=False)
+    measures = {
+        "dice": "Dice",
+        "asd": "surface distance, mm",
+        "epe": "endpoint error, voxels",
+        "fold_fraction": "share of folds",
+    }
+    figure = Figure(figsize=(2.4 * len(trained) + 0.9, 7.6), layout="constrained")
+    grid = figure.subplots(len(measures), len(trained), sharex=True, sharey="row", squeeze=False)
     for column, number in enumerate(trained):
-        for axes, key in zip(grid[:, column], ("dice", "asd"), strict=True):
+        for axes, key in zip(grid[:, column], measures, strict=True):
             for kind, style in zip(kinds, STYLES, strict=False):
                 own = [row for row in rows if (row["trained"], row["attention"]) == (number, kind)]
-                line_over_seeds(
-                    axes, own, "recursions", key, style, label=f"{kind} attention" if kind != "none" else "none"
-                )
+                if own:
+                    label = f"{kind} attention" if kind != "none" else "none"
+                    line_over_seeds(axes, own, "recursions", key, style, label=label)
             axes.axvline(number, color=CONTROL, linewidth=6, alpha=0.2)
             axes.set_xticks(sorted({row["recursions"] for row in rows}))
         heading(grid[0, column], f"trained with {number}")
-        grid[1, column].set_xlabel("recursions")
-    grid[0, 0].set_ylabel("Dice")
-    grid[1, 0].set_ylabel("surface distance, mm")
+        grid[-1, column].set_xlabel("recursions")
+    for axes, name in zip(grid[:, 0], measures.values(), strict=True):
+        axes.set_ylabel(name)
     key_below(figure)
     return figure

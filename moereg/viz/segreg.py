@@ -9,12 +9,28 @@ from moereg.viz.style import STYLES, dots_over_seeds, heading, key_below, line_o
 
 
 def draw_labels(rows: list[dict]) -> Figure:
-    """Dice, endpoint error and folds with each kind of label map, one dot per seed."""
-    names = list(dict.fromkeys(row["labels"] for row in rows))
-    measures = {"dice": "Dice", "epe": "endpoint error, voxels", "seam_fold_fraction": "share of folds at seams"}
-    figure = Figure(figsize=(8.4, 0.34 * len(names) + 1.1), layout="constrained")
-    for axes, (key, title) in zip(figure.subplots(1, 3, sharey=True), measures.items(), strict=True):
-        dots_over_seeds(axes, {name: [row[key] for row in rows if row["labels"] == name] for name in names})
+    """Dice, endpoint errors and folds with each kind of label map, one dot per seed."""
+    return _measures(rows, "labels", MEASURES)
+
+
+def draw_merges(rows: list[dict]) -> Figure:
+    """Dice and endpoint errors of each way to put partial fields together, one dot per seed."""
+    return _measures(rows, "merge", {key: title for key, title in MEASURES.items() if "fold" not in key})
+
+
+MEASURES = {
+    "dice": "Dice",
+    "organ_epe": "error in organs, voxels",
+    "between_epe": "error between them, voxels",
+    "seam_fold_fraction": "share of folds at seams",
+}
+
+
+def _measures(rows: list[dict], key: str, measures: dict[str, str]) -> Figure:
+    names = list(dict.fromkeys(row[key] for row in rows))
+    figure = Figure(figsize=(2.6 * len(measures) + 1.2, 0.34 * len(names) + 1.1), layout="constrained")
+    for axes, (measure, title) in zip(figure.subplots(1, len(measures), sharey=True), measures.items(), strict=True):
+        dots_over_seeds(axes, {name: [row[measure] for row in rows if row[key] == name] for name in names})
         axes.set_xlabel(title)
     return figure
 

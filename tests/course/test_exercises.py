@@ -112,11 +112,6 @@ CASES = {
         {1728**2: "every token", 1728 * 512: "as even", 1728: "Those are", 5: "Tokens along"},
     ),
     "rman-recursions": ({"rows": RECURSIONS}, 2, {1: "0.500", 3: "0.520", 9: "One of 1, 2, 3"}),
-    "segreg-merge": (
-        {"weights": [0.7, 0.2, 0.1], "partial": [1.0, 4.0, 0.0]},
-        1.5,
-        {1.0: "hard merge", 5 / 3: "plain mean", 9.0: "Multiply"},
-    ),
     "segreg-cost": ({"labels": 12, "pairs": 2}, 52, {48: "background", 26: "directions", 12: "Regions times"}),
     "segreg-systematic": ({"rows": GROWTH}, "shrunk", {"grown": "0.300 for shrunk", "both": "Answer"}),
 }

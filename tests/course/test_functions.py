@@ -498,6 +498,108 @@ ALSO_RIGHT |= {
 }
 
 
+def merge_by_gathering(partial, regions, values):
+    """The number of each voxel's region, and its field fetched."""
+    place = sum(i * (regions == value) for i, value in enumerate(values))
+    index = place[None].expand(1, -1, partial.shape[2], *regions.shape[2:])
+    return partial.gather(0, index)[0]
+
+
+def merge_by_where(partial, regions, values):
+    merged = torch.zeros_like(partial[0])
+    for value, field in zip(values, partial, strict=True):
+        merged = torch.where(regions == value, field, merged)
+    return merged
+
+
+def folds_by_shifting(determinant, regions):
+    """A voxel against every neighbour, the border repeated."""
+    dims = regions.dim() - 2
+    padded = F.pad(regions.float(), (1, 1) * dims, mode="replicate")
+    seam = torch.zeros_like(regions, dtype=torch.bool)
+    for shift in itertools.product(range(3), repeat=dims):
+        there = (..., *[slice(s, s + n) for s, n in zip(shift, regions.shape[2:], strict=True)])
+        seam |= padded[there] != regions
+    return int((seam & (determinant <= 0)).sum()), int(seam.sum())
+
+
+def folds_by_pooling(determinant, regions):
+    pool = F.max_pool2d if regions.dim() == 4 else F.max_pool3d
+    labels = regions.float()
+    seam = pool(labels, 3, 1, 1) + pool(-labels, 3, 1, 1) > 0
+    return (determinant[seam] <= 0).sum(), seam.sum()
+
+
+def accumulate_by_sampling(residuals):
+    phi = residuals[0]
+    for psi in residuals[1:]:
+        phi = psi + fields.sample(phi, psi)
+    return phi
+
+
+def accumulate_as_maps(residuals):
+    """The map x + phi, read by each further pass."""
+    grid = fields.identity_grid(residuals.shape[3:])
+    phi = residuals[0]
+    for psi in residuals[1:]:
+        phi = (grid + psi + fields.warp(phi, psi)) - grid
+    return phi
+
+
+def mutual_by_einsum(f, m, query, key, value):
+    def look(own, other):
+        q, k, v = (
+            torch.einsum("bct,cd->btd", x.flatten(2), w) for x, w in ((own, query), (other, key), (other, value))
+        )
+        weights = (torch.einsum("btd,bsd->bts", q, k) / query.shape[1] ** 0.5).softmax(2)
+        return own + torch.einsum("bts,bsc->bct", weights, v).reshape(own.shape)
+
+    return look(f, m), look(m, f)
+
+
+def mutual_by_torch(f, m, query, key, value):
+    a, b = (x.flatten(2).mT for x in (f, m))
+    pairs = ((a, b, f), (b, a, m))
+    return [
+        own + F.scaled_dot_product_attention(x @ query, y @ key, y @ value).mT.reshape(own.shape) for x, y, own in pairs
+    ]
+
+
+def force_by_inverse(difference, gradient, L):
+    J = gradient.movedim((1, 2), (-2, -1))  # (B, *S, C, D)
+    d = difference.movedim(1, -1)
+    lam = d.square().sum(-1)[..., None, None] / (4 * L**2)
+    inverse = torch.linalg.inv(J.mT @ J + lam * torch.eye(J.shape[-1]))
+    return (inverse @ J.mT @ d[..., None])[..., 0].movedim(-1, 1)
+
+
+def force_by_the_other_side(difference, gradient, L):
+    """J^T (J J^T + lambda I)^-1 d: the same by the push-through identity, C by C."""
+    J = gradient.movedim((1, 2), (-2, -1))
+    d = difference.movedim(1, -1)
+    lam = d.square().sum(-1)[..., None, None] / (4 * L**2)
+    return (J.mT @ torch.linalg.solve(J @ J.mT + lam * torch.eye(J.shape[-2]), d[..., None]))[..., 0].movedim(-1, 1)
+
+
+def round_by_shifts(u, force, taps):
+    update = smooth_by_shifts(force, taps)
+    return update + fields.sample(u, update)
+
+
+def round_by_windows(u, force, taps):
+    return compose_by_sampling(u, smooth_by_windows(force, taps))
+
+
+ALSO_RIGHT |= {
+    "segreg-merge": (merge_by_gathering, merge_by_where),
+    "segreg-folds": (folds_by_shifting, folds_by_pooling),
+    "rman-accumulate": (accumulate_by_sampling, accumulate_as_maps),
+    "rman-mutual": (mutual_by_einsum, mutual_by_torch),
+    "drivenmorph-force": (force_by_inverse, force_by_the_other_side),
+    "drivenmorph-round": (round_by_shifts, round_by_windows),
+}
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_the_right_function_and_others_that_do_the_same(name):
     task = TASKS[name]

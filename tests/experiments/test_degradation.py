@@ -205,5 +205,6 @@ def test_the_sentence_by_hand():
         "Dice, near-linear; grown or shrunk, 3 amounts, quality 0.00 to 1.00: slope 0.10, "
         f"R^2 {r2:.3f}, largest distance from the line 0.300 Dice, not near-linear (near-linear: R^2 of at least 0.9). "
         "From 0.600 with the truth, Dice goes to 0.100 where both images' organs are grown by 2 voxels (quality 0.50), "
-        "and to 0.500 where they are shrunk by 1 (quality 0.00)."
+        "and to 0.500 where they are shrunk by 1 (quality 0.00). Grown by 2 against the truth: Dice not told apart "
+        "(-0.500, a single value), endpoint error not told apart (+0.000, a single value)."
     )

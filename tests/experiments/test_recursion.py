@@ -16,7 +16,7 @@ def rows_of(dice, trained=(1, 2, 3), recursions=(1, 2, 3), seeds=(0, 1)):
     """Rows whose Dice is `dice(attention, trained, recursions, seed)`, with a level that differs by seed."""
     return [
         {
-            "attention": kind, "trained": t, "recursions": k, "seed": seed, "asd": 1.0,
+            "attention": kind, "trained": t, "recursions": k, "seed": seed, "asd": 1.0, "epe": 1.0,
             "dice": dice(kind, t, k, seed) + 0.1 * seed, "seconds_per_pair": 0.01 * k * (5 if kind == "self" else 1),
         }
         for kind in ATTENTION for t in trained for k in recursions for seed in seeds
@@ -62,7 +62,19 @@ def test_every_network_is_measured_with_every_recursion(fitted, toys_err):
     assert finding.sentence == " ".join(statements(finding.rows).values())
     assert finding.question == "How many recursions, and does mutual attention help?"
     figure = draw(finding)
-    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == ["Dice", "surface distance, mm"]
+    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == [
+        "Dice", "surface distance, mm", "endpoint error, voxels", "share of folds",
+    ]  # fmt: skip
+
+
+def test_controls_may_be_trained_with_some_recursions_only(fitted, toys_err):
+    toys_err(lambda toy, k: 8 - k)
+    protocol = RecursionProtocol(
+        TrainingConfig(steps=1, device="cpu"), seeds=(0,), model="toy", trained=(1, 2), controlled=(2,),
+        recursions=(1,), attention=("mutual", "none"),
+    )  # fmt: skip
+    rows = recursion_sweep(Task("slabs", [slab_pair(1)], [slab_pair(shape=(20, 5, 4))]), protocol).rows
+    assert [(r["trained"], r["attention"]) for r in rows] == [(1, "mutual"), (2, "mutual"), (2, "none")]
 
 
 def test_rman_itself_recurs_as_often_as_it_is_asked_to():
@@ -88,10 +100,11 @@ def test_sentences_where_everything_is_as_the_paper_says():
         f"K_train = 2: +0.200 [+0.200, +0.200] (+0.100 {one} of it beyond the 2 of training); "
         "K_train = 3: +0.200 [+0.200, +0.200].",
         "once": "'Trained with one, further recursions hurt' holds: -0.200 [-0.200, -0.200].",
-        "attention": "'Mutual attention is better at each K', mean over K_train: against the same network whose images "
+        "three": "Nothing was measured beyond three recursions.",
+        "attention": "'Mutual attention is better at each K', at equal K_train: against the same network whose images "
         f"look at themselves holds (+0.100 {one}, +0.100 {one}, +0.100 {one}); against the network without attention "
         "holds (" + ", ".join(["+0.200 [+0.200, +0.200]"] * 3) + ").",
-        "time": "'Time grows little': 3 recursions take 3.0 times as long as one (10 and 30 ms).",
+        "time": "'Time grows little': of recursions, 2 take 2.0, 3 take 3.0 times as long as one.",
     }
 
 
@@ -164,7 +177,35 @@ def test_time_is_the_median_of_mutual_networks():
             row["seconds_per_pair"] *= 1000  # three of nine
         row["seconds_per_pair"] *= 200
     said = statements(rows)["time"]
-    assert said == "'Time grows little': 3 recursions take 3.0 times as long as one (2000 and 6000 ms)."
+    assert said == "'Time grows little': of recursions, 2 take 2.0, 3 take 3.0 times as long as one."
+
+
+def test_three_suffice_if_nothing_gets_better_after_them():
+    """Of the network with the most recursions in training: what the third brings, what comes after it."""
+
+    def judged(dice, error):
+        rows = rows_of(
+            lambda kind, t, k, seed: dice[k] if (kind, t) == ("mutual", 2) else 0.1 * k, (1, 2), (1, 2, 3, 5)
+        )
+        return statements([row | {"epe": 9 - error[row["recursions"]] + row["seed"]} for row in rows])["three"]
+
+    level, rising = {1: 0.5, 2: 0.6, 3: 0.7, 5: 0.7}, {1: 1, 2: 2, 3: 3, 5: 3.5}
+    flat = level | dict.fromkeys((3, 5), 3)
+    one = "[+0.100, +0.100]"
+    assert judged(level, flat) == (
+        f"'Three recursions suffice' holds (K_train = 2): Dice +0.100 {one} by the third, +0.000 [+0.000, +0.000] from "
+        "there to 5; endpoint error -2.40 [-2.40, -2.40] by the third, +0.00 [+0.00, +0.00] from there to 5."
+    )
+    assert "suffice' does not hold (K_train = 2)" in judged(level, rising)
+    assert "suffice' does not hold" in judged(level | {5: 0.75}, flat)
+    assert "suffice' holds" in judged(level | {5: 0.6}, flat)
+
+
+def test_controls_are_compared_with_networks_of_their_own_k_train():
+    rows = rows_of(lambda kind, t, k, seed: (kind == "mutual") * (0.2 if t == 2 else -0.4))
+    some = [row for row in rows if row["attention"] == "mutual" or row["trained"] == 2]
+    assert "against the network without attention holds (+0.200" in statements(some)["attention"]
+    assert "the opposite does" in statements(rows)["attention"]
 
 
 def test_what_is_recorded_is_a_whole_sweep():

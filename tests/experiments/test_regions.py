@@ -82,7 +82,7 @@ def test_three_ways_on_every_pair_with_every_seed(fitted, segmented, toys_err, m
     assert [(pairs, steps, seed) for _, pairs, steps, seed in segmented] == [(train, 17, 0), (train, 17, 1)]
     assert finding.question == "What do regions add?"
     assert finding.sentence == labels_sentence(finding.rows)
-    assert len(draw(finding).axes) == 3
+    assert len(draw(finding).axes) == 4
 
 
 def test_labels_are_those_of_the_training_pairs_and_the_background(fitted, segmented):
@@ -151,6 +151,20 @@ def test_the_error_is_measured_within_the_region():
     region[0, 8:14] = True
     inside = Pair(pair.moving, pair.fixed, pair.moving_labels, pair.fixed_labels, truth, region=region)
     assert measure(Shifts(1.0, 0.0), inside)["epe"] == pytest.approx((2 * 1 + 4 * 2) / 6)
+
+
+def test_errors_in_organs_and_between_them():
+    """The slab has to move by two voxels, what lies beside it by three; the last columns are no body."""
+    pair = slab_pair()
+    organ = pair.fixed_labels == 1
+    region = torch.ones(1, 20, 8, dtype=torch.bool)
+    region[..., 4:] = False
+    truth = torch.where(organ, 2.0, torch.where(region, 3.0, 99.0)) * torch.tensor([1.0, 0.0]).view(2, 1, 1)
+    inside = Pair(pair.moving, pair.fixed, pair.moving_labels, pair.fixed_labels, truth, region=region)
+    measured = measure(Shifts(), inside)
+    assert (measured["organ_epe"], measured["between_epe"]) == (2.0, 3.0)
+    without_region = Pair(pair.moving, pair.fixed, pair.moving_labels, pair.fixed_labels, truth)
+    assert measure(Shifts(), without_region)["between_epe"] == pytest.approx((3 + 99) / 2)
 
 
 class Asked(torch.nn.Module):
@@ -227,6 +241,7 @@ def test_the_sentence_by_hand():
     assert labels_sentence(rows) == (
         "Dice is 0.550 with the backbone alone, 0.650 with true labels (not told apart, +0.100 [-0.027, +0.227], "
         "segmentation Dice 1.000), 0.350 with own segmentation (worse, -0.200 [-0.200, -0.200], segmentation Dice "
-        "0.500). Endpoint errors in voxels: 2.50 backbone alone, 1.25 true labels, 4.50 own segmentation. With true "
-        "labels 30.0 % of the voxels at seams fold, 5.0 % elsewhere."
+        "0.500). Endpoint errors in voxels: 2.50 backbone alone, 1.25 true labels, 4.50 own segmentation; with true "
+        "labels not told apart (-1.25 [-4.43, +1.93]). With true labels 30.00 % of the voxels at seams fold, 5.00 % "
+        "elsewhere."
     )

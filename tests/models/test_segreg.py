@@ -6,10 +6,10 @@ import torch
 from moereg import fields, metrics, models
 from moereg.data import Pair, phantoms
 from moereg.filters import smooth, smoothing_matrices
-from moereg.models.masks import dilated, group_labels, seam_folds
+from moereg.models.masks import diffusion_within, dilated, group_labels, seam_folds
 from moereg.models.registration import Registration
 from moereg.models.segmentation import classes
-from moereg.models.segreg import SegReg, SegRegSizes, _diffusion_within, _scatter
+from moereg.models.segreg import SegReg, SegRegSizes, _scatter
 from moereg.regularity import diffusion
 from moereg.similarity import lncc, mse
 from moereg.training import TrainingConfig, collate, fit, fit_segmenter, registration_loss
@@ -447,10 +447,10 @@ def test_differences_count_where_both_voxels_are_inside():
     field[0, 1] = torch.arange(6.0)
     mask = (torch.arange(6) >= 3).float().expand(1, 1, 4, 6)
     # Differences 3-4 and 4-5 of five, for one of two components, times two.
-    assert float(_diffusion_within(field, mask)) == pytest.approx(2 / 5)
-    assert float(_diffusion_within(field, mask.flip(3))) == pytest.approx(2 / 5)
+    assert float(diffusion_within(field, mask)) == pytest.approx(2 / 5)
+    assert float(diffusion_within(field, mask.flip(3))) == pytest.approx(2 / 5)
     turned = field.mT.flip(1)
-    assert float(_diffusion_within(turned, mask.mT)) == pytest.approx(2 / 5)
+    assert float(diffusion_within(turned, mask.mT)) == pytest.approx(2 / 5)
 
 
 def test_fields_of_regions_keep_their_precision():

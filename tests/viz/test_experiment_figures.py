@@ -12,7 +12,7 @@ from moereg.viz import audit, drivenmorph, experiments, palette, rman, segreg
 from moereg.viz.drivenmorph import draw_forces
 from moereg.viz.experiments import DRAWINGS, draw, draw_profiles, draw_variants
 from moereg.viz.rman import draw_recursions
-from moereg.viz.segreg import draw_labels, draw_quality, draw_regularity
+from moereg.viz.segreg import draw_labels, draw_merges, draw_quality, draw_regularity
 from moereg.viz.style import STYLES, dots_over_seeds, key_below, line_over_seeds
 from tests.viz.reading import bars_of, key_of, lines_of, points_of, size_of, ticks_of, titles_of
 
@@ -47,11 +47,12 @@ class Found:
         ("labels", segreg.draw_labels),
         ("way", segreg.draw_quality),
         ("regularity", segreg.draw_regularity),
+        ("merge", segreg.draw_merges),
     ],
 )
 def test_rows_are_drawn_by_what_they_hold(key, drawing, monkeypatch):
     assert DRAWINGS[key] is drawing
-    assert len(DRAWINGS) == 16
+    assert len(DRAWINGS) == 17
     seen = []
     monkeypatch.setitem(DRAWINGS, key, lambda rows: seen.append(rows) or Figure())
     rows = [{"seed": 0, key: 1.0}]
@@ -64,7 +65,7 @@ def test_rows_are_drawn_by_what_they_hold(key, drawing, monkeypatch):
 
 @pytest.mark.parametrize("rows", [[], [{"seed": 0}]])
 def test_rows_that_nobody_draws_are_refused(rows):
-    with pytest.raises(ValueError, match=r"rows must hold one of setting, expert_cost, .*, regularity, got \["):
+    with pytest.raises(ValueError, match=r"rows must hold one of setting, expert_cost, .*, merge, got \["):
         draw(Found(rows))
 
 
@@ -208,16 +209,21 @@ def test_forces_are_grouped_from_coarse_to_fine():
 
 def test_recursions_have_a_column_per_training_and_a_line_per_attention():
     rows = [
-        {"trained": trained, "attention": attention, "recursions": k, "dice": dice, "asd": asd}
+        {
+            "trained": trained, "attention": attention, "recursions": k, "dice": dice, "asd": asd, "epe": 2 * asd,
+            "fold_fraction": dice / 8,
+        }
         for trained, attention, k, dice, asd in [
             (3, "mutual", 1, 0.5, 4.0), (3, "mutual", 2, 0.75, 2.0), (3, "none", 1, 0.25, 8.0),
             (1, "mutual", 1, 0.625, 3.0), (1, "mutual", 2, 0.125, 9.0), (1, "none", 2, 0.375, 7.0),
         ]
     ]  # fmt: skip
     figure = draw_recursions(rows)
-    grid = {title: (figure.axes[n], figure.axes[n + 2]) for n, title in enumerate(titles_of(figure)[:2])}
+    grid = {title: figure.axes[n::2] for n, title in enumerate(titles_of(figure)[:2])}
     assert list(grid) == ["trained with 1", "trained with 3"]
-    dice, asd = grid["trained with 3"]
+    dice, asd, epe, folds = grid["trained with 3"]
+    assert points_of(epe, "o") == [([1, 2], [8, 4], BLUE)]
+    assert points_of(folds, "s") == [([1], [0.25 / 8], ORANGE)]
     assert points_of(dice, "o") == [([1, 2], [0.5, 0.75], BLUE)]
     assert points_of(dice, "s") == [([1], [0.25], ORANGE)]
     assert points_of(asd, "o") == [([1, 2], [4, 2], BLUE)]
@@ -228,9 +234,11 @@ def test_recursions_have_a_column_per_training_and_a_line_per_attention():
             assert [(line["x"], line["colour"], line["alpha"]) for line in mark] == [([trained, trained], GREY, 0.2)]
             assert axes.get_xticks().tolist() == [1, 2]
     assert key_of(figure) == [("mutual attention", BLUE), ("none", ORANGE)]
-    assert [axes.get_ylabel() for axes in figure.axes] == ["Dice", "", "surface distance, mm", ""]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "recursions", "recursions"]
-    assert size_of(figure) == (5.2, 4.6)
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == [
+        "Dice", "surface distance, mm", "endpoint error, voxels", "share of folds",
+    ]  # fmt: skip
+    assert [axes.get_xlabel() for axes in figure.axes] == [""] * 6 + ["recursions", "recursions"]
+    assert size_of(figure) == (5.7, 7.6)
 
 
 # ------------------------------------------------------------------------------------------------ SegReg
@@ -238,19 +246,26 @@ def test_recursions_have_a_column_per_training_and_a_line_per_attention():
 
 def test_kinds_of_labels_have_a_row_each():
     rows = [
-        {"labels": "none", "dice": 0.5, "epe": 2.0, "seam_fold_fraction": 0.0},
-        {"labels": "true", "dice": 0.75, "epe": 1.0, "seam_fold_fraction": 0.125},
-        {"labels": "none", "dice": 0.25, "epe": 3.0, "seam_fold_fraction": 0.25},
+        {"labels": "none", "dice": 0.5, "organ_epe": 2.0, "between_epe": 4.0, "seam_fold_fraction": 0.0},
+        {"labels": "true", "dice": 0.75, "organ_epe": 1.0, "between_epe": 5.0, "seam_fold_fraction": 0.125},
+        {"labels": "none", "dice": 0.25, "organ_epe": 3.0, "between_epe": 6.0, "seam_fold_fraction": 0.25},
     ]
     figure = draw_labels(rows)
-    dice, epe, folds = figure.axes
+    dice, epe, between, folds = figure.axes
     assert points_of(dice, "o") == [([0.5, 0.25], [0, 0], BLUE), ([0.75], [1], BLUE)]
     assert points_of(epe, "o") == [([2, 3], [0, 0], BLUE), ([1], [1], BLUE)]
+    assert points_of(between, "o") == [([4, 6], [0, 0], BLUE), ([5], [1], BLUE)]
     assert points_of(folds, "o") == [([0, 0.25], [0, 0], BLUE), ([0.125], [1], BLUE)]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["Dice", "endpoint error, voxels", "share of folds at seams"]
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "Dice", "error in organs, voxels", "error between them, voxels", "share of folds at seams",
+    ]  # fmt: skip
     assert ticks_of(dice, "y") == [(0, "none"), (1, "true")]
     assert dice.yaxis_inverted()
-    assert size_of(figure) == (8.4, 1.78)
+    assert size_of(figure) == (11.6, 1.78)
+    merges = draw_merges([{"merge": row.pop("labels")} | row for row in rows])
+    assert [axes.get_xlabel() for axes in merges.axes] == [axes.get_xlabel() for axes in figure.axes[:3]]
+    assert points_of(merges.axes[1], "o") == points_of(epe, "o")
+    assert size_of(merges) == (9.0, 1.78)
 
 
 def test_quality_is_drawn_with_its_fitted_line():
