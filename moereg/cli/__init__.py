@@ -11,6 +11,7 @@ from moereg.cli import registering
 from moereg.cli.options import command as _command
 from moereg.cli.options import device_option as _device_option
 from moereg.cli.registering import run_apply, run_compose, run_invert, run_register
+from moereg.cli.threads import let_threads_sleep
 
 __all__ = [
     "main",
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The second kind names a file with everything that a report of the fault needs.
     """
     options = parser().parse_args(arguments)
+    let_threads_sleep(os.environ)
     try:
         options.run(options)
         sys.stdout.flush()
