@@ -6,7 +6,7 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test mutants mutants-all bench lint format bundle notebooks student experiments weights gpu gpu-bundle book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench compare lint format bundle notebooks student experiments weights gpu gpu-bundle book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
@@ -21,6 +21,7 @@ help:
 	@echo 'make weights    train the networks of data/weights again (hours; goes on where it was broken off)'
 	@echo 'make gpu        what only a GPU shows, in pieces, with the Python that has its torch; make gpu-bundle: the wheels it lacks'
 	@echo 'make bench      measure speed'
+	@echo 'make compare    all methods, every measure, on the same pairs (twenty minutes)'
 	@echo 'make lint       ruff, order of imports, types, bundles in step with their sources; make format: let ruff rewrite'
 
 demo:
@@ -46,6 +47,10 @@ mutants-all:
 bench:
 	@tools/venv.sh $(ALL)
 	$(BIN)/python -m pytest tests/bench
+
+compare:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.compare
 
 lint:
 	@tools/venv.sh $(ALL)

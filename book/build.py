@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from book import glossary
+from book import comparison, glossary
 from moereg.viz.report import fragment
 from tools import claims, node
 from tools.notebooks import WIDGET_VIEW, outputs_below, widget_state
@@ -91,6 +91,7 @@ def build() -> None:
     chapters = copy_notebooks()
     (SOURCE / "claims.md").write_text(claims.page(claims.load()), encoding="utf-8")
     (SOURCE / "glossary.md").write_text(glossary.page(glossary.load()), encoding="utf-8")
+    comparison.write(SOURCE)
     write_opening()
     modules = write_api_pages()
     write_toc(chapters, modules)
@@ -208,7 +209,7 @@ def write_toc(chapters: list[str], modules: list[str]) -> None:
             parts.append({"caption": title, "chapters": files})
     api = {"file": "api/index", "sections": [api_entry(name) for name in modules]}
     files = [
-        *({"file": name} for name in ("conventions", "glossary", "claims", "networks")),
+        *({"file": name} for name in ("conventions", "glossary", "comparison", "claims", "networks")),
         api,
         {"file": "references"},
     ]

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ class Scale:
         return [phantoms.make(family, self.shape, first + number) for number in range(count)]
 
 
-SMALL = Scale((64, 64), 50, 4, 200, (0, 1, 2), 20, (32, 48, 64), scans=2)
+SMALL = Scale((64, 64), 50, 4, 200, (0, 1, 2), 20, (24, 32, 48), scans=2)
 QUICK = Scale((24, 24), 2, 2, 2, (0, 1), 2, (16, 24), families=("abdomen", "brain"), scans=0)
 FULL = Scale((96, 96, 96), 100, 20, 4000, (0, 1, 2), 50, (64, 96, 128, 160), scans=40, device="cuda")
 
@@ -120,7 +121,7 @@ def steps_of_budgets(scale: Scale, mixed: Pairs, work: Path) -> dict[str, dict[s
             )
         equal = steps_of_equal_seconds(each, REFERENCE, scale.steps)
         write_json_whole(kept, {"steps": dict.fromkeys(MODELS, scale.steps), "seconds": equal})
-    return json.loads(kept.read_text(encoding="utf-8"))
+    return json_of(kept)
 
 
 def untrained(ants: str | None) -> Iterator[Contestant]:
@@ -160,7 +161,7 @@ def syn(moving: torch.Tensor, fixed: torch.Tensor, *, python: str) -> Registrati
 def compare(scale: Scale, work: Path, ants: str | None) -> dict:
     """All rows; those that an earlier run has left in `work` are not measured again."""
     kept = work / "rows.json"
-    rows = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
+    rows = json_of(kept) if kept.exists() else []
     known = {_key(row) for row in rows}
     tests = {family: scale.pairs(family, "test") for family in scale.families}
 
@@ -174,22 +175,23 @@ def compare(scale: Scale, work: Path, ants: str | None) -> dict:
             shown = {key: row[key] for key in ("task", "method", "budget", "seed", "refined", "dice", "epe")}
             print(shown, flush=True)
 
+    # What a comparison needs first comes first: a record of a run that is not finished is of use too.
     scans = hippocampus(scale)
     for contestant in untrained(ants):
         enter(contestant, tests | scans)
-    for name in ("identity", "demons-symmetric"):
-        enter(refined(Contestant(name, METHODS[name]), scale.refine), tests)
-    for family, pairs in scans.items():
-        for contestant in shipped(family):
-            enter(contestant, {family: pairs})
-            enter(refined(contestant, scale.refine), {family: pairs})
     mixed = mixture(scale)
     budgets = steps_of_budgets(scale, mixed, work)
     with kept_in(work / "networks"):
         for contestant in trained(scale, budgets, mixed):
             enter(contestant, tests)
-            if contestant.budget == "steps":
-                enter(refined(contestant, scale.refine), tests)
+        for name in ("identity", "demons-symmetric"):
+            enter(refined(Contestant(name, METHODS[name]), scale.refine), tests)
+        for family, pairs in scans.items():
+            for contestant in shipped(family):
+                enter(contestant, {family: pairs})
+                enter(refined(contestant, scale.refine), {family: pairs})
+        for contestant in trained(scale, {"steps": budgets["steps"]}, mixed):
+            enter(refined(contestant, scale.refine), tests)
     return {"rows": rows, "steps": budgets}
 
 
@@ -258,6 +260,11 @@ def costs(scale: Scale) -> list[dict]:
     return rows
 
 
+def json_of(path: Path) -> Any:
+    """What a run has left."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
@@ -267,6 +274,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--ants", help="a Python that has antspyx")
     parser.add_argument("--no-scans", action="store_true", help="phantoms alone")
     parser.add_argument("--beside", action="store_true", help="note that times were taken beside other work")
+    parser.add_argument("--so-far", action="store_true", help="write what an unfinished run has left in --work")
     parser.add_argument("--cost", choices=MODELS, help=argparse.SUPPRESS)
     parser.add_argument("--edges", help=argparse.SUPPRESS)
     parser.add_argument("--device", default="cpu", help=argparse.SUPPRESS)
@@ -283,8 +291,14 @@ def main(arguments: list[str] | None = None) -> None:
     if scale.device == "cpu":
         torch.set_num_threads(1)  # processor seconds then are those of one thread
     began = time.perf_counter()
-    record = compare(scale, options.work, options.ants) | {"costs": costs(scale)}
+    if options.so_far:
+        record = {name: json_of(options.work / f"{name}.json") for name in ("rows", "steps", "costs")}
+    else:
+        record = {"costs": costs(scale)}
+        write_json_whole(options.work / "costs.json", record["costs"])
+        record |= compare(scale, options.work, options.ants)
     record |= {
+        "finished": not options.so_far,
         "machine": machine(best_device(scale.device)),
         "seconds": round(time.perf_counter() - began, 1),
         "beside_other_work": options.beside,

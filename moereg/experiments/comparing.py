@@ -9,7 +9,7 @@ Processor seconds of one thread are counted, not a clock: what else the machine 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from moereg.data.pairs import Pair, Pairs
 from moereg.experiments.finding import effect_between
 from moereg.fields import compose
 from moereg.metrics import MORE_IS_BETTER, Method, score
+from moereg.metrics.cost import largest_edge
 from moereg.models import Registration
 from moereg.models.registration import labels_for
 from moereg.training import TrainingConfig, fit
@@ -144,4 +145,26 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-Trainer = Callable[[str, int, int], nn.Module]  # model, seed, steps -> trained network
+
+
+def row_name(row: dict) -> str:
+    """What a row is called in figures and tables."""
+    budget = {"steps": "equal steps", "seconds": "equal seconds"}.get(row.get("budget"), row.get("budget"))
+    parts = [row["method"], *([budget] if budget else []), *(["refined"] if row.get("refined") else [])]
+    return ", ".join(parts)
+
+
+def rivals_of(rows: Sequence[dict], champion: dict) -> list[dict]:
+    """Every other kind of row, seeds together: what `verdicts` compares a champion with."""
+    kinds = [{key: row[key] for key in ("method", "budget", "refined")} for row in rows]
+    return [kind for number, kind in enumerate(kinds) if kind not in kinds[:number] and kind != champion]
+
+
+def largest_volumes(costs: Sequence[dict], gigabytes: Sequence[float], kind: str = "step") -> dict[str, list[int]]:
+    """Network -> edge of the largest cube that fits into each memory, from a straight line through what was measured."""
+    found = {}
+    for name in dict.fromkeys(row["method"] for row in costs):
+        mine = [row for row in costs if row["method"] == name]
+        voxels, used = [row["edge"] ** 3 for row in mine], [row[f"{kind}_bytes"] for row in mine]
+        found[name] = [largest_edge(voxels, used, 1e9 * size) for size in gigabytes]
+    return found

@@ -1,0 +1,57 @@
+"""`make compare` in miniature: what it writes, and that a run which was broken off is not done twice."""
+
+import json
+
+import pytest
+
+from moereg.course.recorded import compared
+from moereg.viz.comparison import draw_costs, draw_measures, draw_verdicts
+from moereg.experiments.comparing import MEASURES, rivals_of, verdicts
+from tools import compare as tool
+
+pytestmark = pytest.mark.plain_errors
+
+
+def test_in_miniature(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, "MODELS", {"shmoareg": {}, "segreg": {"backbone_sizes": tool.SMALL_BACKBONE}})
+    monkeypatch.setattr(tool, "METHODS", {name: tool.METHODS[name] for name in ("identity", "demons-symmetric")})
+    monkeypatch.setattr(tool, "ITK_METHODS", {"itk-symmetric": tool.ITK_METHODS["itk-symmetric"]})
+    monkeypatch.setattr(tool, "QUICK", tool.replace(tool.QUICK, families=("abdomen",)))
+    monkeypatch.setattr(tool, "costs", lambda scale: tool.cost_of("shmoareg", (8, 12)))
+    options = ["--quick", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    tool.main(options)
+    record = compared(folder=tmp_path / "out")
+    kinds = {(row["method"], row["budget"], row["refined"]) for row in record["rows"]}
+    assert kinds == {
+        ("identity", None, False), ("demons-symmetric", None, False), ("itk-symmetric", None, False),
+        ("identity", None, True), ("demons-symmetric", None, True),
+        *(("shmoareg", *rest) for rest in (("steps", False), ("steps", True), ("seconds", False))),
+        *(("segreg", *rest) for rest in (("steps", False), ("steps", True), ("seconds", False))),
+    }  # fmt: skip
+    assert {row["seed"] for row in record["rows"] if row["method"] == "segreg"} == {0, 1}
+    assert record["steps"]["steps"] == {"shmoareg": 2, "segreg": 2}
+    assert record["steps"]["seconds"]["shmoareg"] == 2
+    assert [row["edge"] for row in record["costs"]] == [8, 12]
+    assert record["costs"][0]["multiply_adds"] > 0
+
+    monkeypatch.setattr(tool, "compare_row", None)  # everything is known by now
+    tool.main(options)
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["rows"] == record["rows"]
+
+    assert len(draw_measures(record["rows"], "abdomen").axes) == len(MEASURES)
+    champion = {"method": "shmoareg", "budget": "steps", "refined": False}
+    found = verdicts(record["rows"], champion, rivals_of(record["rows"], champion))
+    (axes,) = draw_verdicts(found, "abdomen").axes
+    assert len(axes.get_yticks()) == len(kinds) - 1
+    assert len(draw_costs(record["costs"]).axes) == 4
+
+
+def test_numbers_that_mean_nothing_do_not_replace_recorded_ones(capsys):
+    with pytest.raises(SystemExit):
+        tool.main(["--quick"])
+    assert "--quick needs --out" in capsys.readouterr().err
+
+
+def test_a_missing_comparison_says_what_makes_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="`make compare` writes one"):
+        compared(folder=tmp_path)
