@@ -1,6 +1,7 @@
 """The site's page of comparison and speed: every table and figure from the records, nothing typed by hand.
 
-Records: `data/compare/compare.json` (`make compare`) and `tests/bench/speed.json` (`make bench`). What is not there is said.
+Records: `data/compare/compare.json` (`make compare`) and `tests/bench/speed.json` (`make bench`). What is not there
+is said.
 """
 
 import json
@@ -40,8 +41,8 @@ def of_comparison(record: dict, folder: Path) -> list[str]:
     text = [
         "How to compare is the subject of [chapter 13](13_comparison.ipynb); here is all that was measured.",
         "",
-        f"Recorded {record['date']} on {record['machine'].get('processor', 'a CPU')}: {scale['test']} pairs of each family of "
-        f"phantoms, images of {'x'.join(map(str, scale['shape']))}, networks trained on {scale['train']} pairs of each "
+        f"Recorded {record['date']} on {record['machine'].get('processor', 'a CPU')}: {scale['test']} pairs of each "
+        f"family of phantoms, images of {'x'.join(map(str, scale['shape']))}, networks trained on {scale['train']} pairs of each "
         f"family together, seeds {', '.join(map(str, scale['seeds']))}. "
         + ("" if record["finished"] else "The run was not finished: rows are missing. ")
         + ("Times were taken beside other work: their ratios count. " if record["beside_other_work"] else ""),
@@ -113,7 +114,9 @@ def cost_table(costs: Sequence[dict]) -> list[str]:
     for name, edges in fits.items():
         own = [row for row in costs if row["method"] == name]
         voxels = [row["edge"] ** 3 for row in own]
-        time, memory = (growth_exponent(voxels, [max(row[f"step_{w}"], 1e-9) for row in own]) for w in ("seconds", "bytes"))
+        time, memory = (
+            growth_exponent(voxels, [max(row[f"step_{w}"], 1e-9) for row in own]) for w in ("seconds", "bytes")
+        )
         per_voxel = own[0]["multiply_adds"] / voxels[0]
         lines.append(
             f"| {name} | {own[0]['parameters']:,} | {per_voxel:,.0f} | {time:.2f} | {memory:.2f} | "

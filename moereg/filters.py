@@ -32,7 +32,7 @@ def spatial_gradient(
     """
     dims = image.ndim - 2
     steps = spacing or (1.0,) * dims
-    if torch.is_grad_enabled() and image.requires_grad or torch.compiler.is_compiling():
+    if (torch.is_grad_enabled() and image.requires_grad) or torch.compiler.is_compiling():
         return torch.stack([_difference(image, 2 + axis, steps[axis], border) for axis in range(dims)], dim=2)
     gradient = image.new_empty(*image.shape[:2], dims, *image.shape[2:])
     for axis, step in enumerate(steps):
@@ -163,7 +163,7 @@ def _add_shifted(field: Tensor, kernel: Sequence[float], axis: int) -> Tensor:
 
 
 def smoother(sigmas: Sequence[float], image: Tensor, missing: float = 0.01) -> Callable[[Tensor], Tensor]:
-    """Gaussian smoothing of maps on the grid of `image`, whichever form is faster; the map itself if all sigmas are zero.
+    """Gaussian smoothing of maps on the grid of `image`, whichever form is faster; none where all sigmas are zero.
 
     Args:
         sigmas: in voxels, one per axis.

@@ -4,10 +4,10 @@
     out[x] = image[x + u(x)] + u(x)            pull with `add`: a field that follows another one
 
 `grid_sample` wants coordinates in [-1, 1] between the outer voxel *centres*, last axis first, and autograd would keep a
-map for each small step that makes them. `plain` is this clear form. On a CPU `Pull` does it with the same numbers in one
-node of the graph: coordinates are written once, straight to their places, and the gradient comes back straight as one of
-the displacement. `grid_sample` uses one thread per item of a batch there, so a single image is read in as many pieces
-as there are threads.
+map for each small step that makes them. `plain` is this clear form. On a CPU `Pull` does it with the same numbers in
+one node of the graph: coordinates are written once, straight to their places, and the gradient comes back straight as
+one of the displacement. `grid_sample` uses one thread per item of a batch there, so a single image is read in as many
+pieces as there are threads.
 """
 
 import torch
@@ -88,7 +88,7 @@ class Pull(torch.autograd.Function):
 
 
 def _axis(displacement: Tensor, axis: int, size: int) -> tuple[float, Tensor]:
-    """What a voxel is in coordinates of an image of `size` voxels along `axis`, and the coordinates of the field's own."""
+    """One voxel in coordinates of an image of `size` voxels along `axis`, and the coordinates of the field's voxels."""
     scale = 2 / max(size - 1, 1)
     length, behind = displacement.shape[2 + axis], displacement.ndim - 3 - axis
     start = torch.arange(length, dtype=displacement.dtype, device=displacement.device) * scale - 1
@@ -96,7 +96,7 @@ def _axis(displacement: Tensor, axis: int, size: int) -> tuple[float, Tensor]:
 
 
 def _pieces(image: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """One image and its positions as a batch, an item for each thread; more images, or too odd a number, as they are."""
+    """One image and its positions as a batch, an item for each thread; several images as they are."""
     batch, *space, dims = grid.shape
     pieces, points = torch.get_num_threads(), grid[0, ..., 0].numel()
     if batch != 1 or pieces == 1 or points % pieces:

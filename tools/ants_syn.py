@@ -1,7 +1,8 @@
 """ANTs' SyN in a Python of its own: `python ants_syn.py GIVEN.npz FOUND.npy`. Needs antspyx and numpy alone.
 
-GIVEN holds `moving` and `fixed`, arrays `(*S)`; FOUND gets the displacement `(D, *S)` in voxels that pulls, channel d along
-axis d, as everywhere in this library. ANTs orders axes as the array does (from_numpy keeps them), so nothing is flipped.
+GIVEN holds `moving` and `fixed`, arrays `(*S)`; FOUND gets the displacement `(D, *S)` in voxels that pulls, channel d
+along axis d, as everywhere in this library. ANTs orders axes as the array does (from_numpy keeps them), so nothing is
+flipped.
 """
 
 import sys

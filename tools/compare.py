@@ -1,12 +1,12 @@
-"""`make compare`: all methods on the same pairs, every measure, equal steps and equal seconds, written to data/compare/.
+"""`make compare`: all methods, the same pairs, every measure, equal steps and equal seconds, into data/compare/.
 
-    python -m tools.compare                   phantoms of four families in two dimensions, and hippocampus where it is there
+    python -m tools.compare                   phantoms of four families, flat, and hippocampus where it is there
     python -m tools.compare --full            volumes of 96^3, more steps, more pairs: for a GPU
     python -m tools.compare --quick --out F   everything in miniature, in a minute; its numbers mean nothing
 
 One network of each kind is trained per seed, on pairs of all families together. Rule of stopping: a fixed number of
-steps (budget "steps"), or the processor time that SHMoAReg takes for as many (budget "seconds"). A run that was broken off
-goes on from `--work`. Classical methods run with the schedules of `moereg.classical`; SyN runs where `--ants` names a
+steps (budget "steps"), or the processor time that SHMoAReg takes for as many (budget "seconds"). What was broken off
+off goes on from `--work`. Classical methods run with the schedules of `moereg.classical`; SyN runs where `--ants` names a
 Python that has antspyx, which does not go together with this library's numpy.
 """
 
@@ -116,9 +116,7 @@ def steps_of_budgets(scale: Scale, mixed: Pairs, work: Path) -> dict[str, dict[s
         each = {}
         for name, sizes in MODELS.items():
             torch.manual_seed(0)
-            each[name] = processor_seconds_per_step(
-                build(name, dims=len(scale.shape), **sizes), mixed, scale.training
-            )
+            each[name] = processor_seconds_per_step(build(name, dims=len(scale.shape), **sizes), mixed, scale.training)
         equal = steps_of_equal_seconds(each, REFERENCE, scale.steps)
         write_json_whole(kept, {"steps": dict.fromkeys(MODELS, scale.steps), "seconds": equal})
     return json_of(kept)

@@ -1,11 +1,11 @@
 """A fair comparison: every method on the same pairs, every measure, both budgets, every seed.
 
-A row is one method on one family of pairs: trained with which seed and budget, refined or not, and under "per_pair" what
-each measure was on each pair, so that any two rows can be compared by the library's one rule (`effect_between`).
+A row is one method on one family of pairs: trained with which seed and budget, refined or not, and under "per_pair"
+what each measure was on each pair, so that any two rows can be compared by the library's one rule (`effect_between`).
 
-Two budgets, because each flatters somebody. "steps": all networks take the same number of optimiser steps, which favours
-the slow ones. "seconds": all get the processor time that the reference needs for its steps, which favours the fast ones.
-Processor seconds of one thread are counted, not a clock: what else the machine does changes them little.
+Two budgets, because each flatters somebody. "steps": all networks take the same number of optimiser steps, which
+favours the slow ones. "seconds": all get the processor time that the reference needs for its steps, which favours the
+fast ones. Processor seconds of one thread are counted, not a clock: what else the machine does changes them little.
 """
 
 import time
@@ -145,8 +145,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-
-
 def row_name(row: dict) -> str:
     """What a row is called in figures and tables."""
     budget = {"steps": "equal steps", "seconds": "equal seconds"}.get(row.get("budget"), row.get("budget"))
@@ -161,7 +159,7 @@ def rivals_of(rows: Sequence[dict], champion: dict) -> list[dict]:
 
 
 def largest_volumes(costs: Sequence[dict], gigabytes: Sequence[float], kind: str = "step") -> dict[str, list[int]]:
-    """Network -> edge of the largest cube that fits into each memory, from a straight line through what was measured."""
+    """Network -> edges of the largest cubes that fit into each memory, by a straight line through what was measured."""
     found = {}
     for name in dict.fromkeys(row["method"] for row in costs):
         mine = [row for row in costs if row["method"] == name]

@@ -32,7 +32,6 @@ from moereg.nn.moa import MixtureOfAttentionHeads
 from moereg.nn.routing import Routing, Site
 from moereg.nn.shmoe import OwnedExpertsMoE, SpatialHeterogeneousMoE
 
-
 # Stride of the stem -> channels of encoder and decoder, finest level first. A field at every voxel is predicted by one
 # narrow level more: eight times as many voxels as the next, but a quarter of its products at each.
 WIDTHS = {2: ((16, 32, 48), (16, 24, 32)), 1: ((8, 16, 32, 48), (8, 16, 24, 32))}

@@ -32,8 +32,8 @@ different things on purpose and only the cost is compared.
 
 {scratch}
 
-Beside another process that keeps a core busy, with idle threads that sleep (`OMP_WAIT_POLICY=PASSIVE`, which commands set
-for themselves; threads that spin take many times as long there):
+Beside another process that keeps a core busy, with idle threads that sleep (`OMP_WAIT_POLICY=PASSIVE`, which commands
+set for themselves; threads that spin take many times as long there):
 
 {beside}
 
@@ -42,13 +42,13 @@ the libraries are loaded (largest resident size of the kernel's record, `moereg/
 
 {memory}
 
-How one pair's time and memory grow with the number of voxels, from {smallest}^3 to {largest}^3. "Steepest" is the largest
-exponent between two neighbouring sizes, where a step upwards would show.
+How one pair's time and memory grow with the number of voxels, from {smallest}^3 to {largest}^3. "Steepest" is the
+largest exponent between two neighbouring sizes, where a step upwards would show.
 
 {growth}
 
-Time against the limit: the multiply-adds of one pair at {limit_edge}^3 over those that this machine does per second in a
-large matrix product ({peak:.0f} thousand million), as a share of the time that the pair takes.
+Time against the limit: the multiply-adds of one pair at {limit_edge}^3 over those that this machine does per second
+in a large matrix product ({peak:.0f} thousand million), as a share of the time that the pair takes.
 
 ![Bars: the share of the machine's peak that each model reaches](limit.png)
 

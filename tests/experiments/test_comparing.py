@@ -44,7 +44,7 @@ def test_equal_seconds_give_cheap_networks_more_steps():
 
 def made_up(method, dice, epe, seed=None):
     pairs = {key: [None] * 4 for key in comparing.MEASURES} | {"dice": dice, "epe": epe}
-    means = {key: None for key in comparing.MEASURES} | {"dice": sum(dice) / 4, "epe": sum(epe) / 4}
+    means = dict.fromkeys(comparing.MEASURES) | {"dice": sum(dice) / 4, "epe": sum(epe) / 4}
     labels = {"task": "t", "method": method, "seed": seed, "budget": None, "refined": False}
     return labels | means | {"per_pair": pairs}
 

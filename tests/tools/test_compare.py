@@ -5,8 +5,8 @@ import json
 import pytest
 
 from moereg.course.recorded import compared
-from moereg.viz.comparison import draw_costs, draw_measures, draw_verdicts
 from moereg.experiments.comparing import MEASURES, rivals_of, verdicts
+from moereg.viz.comparison import draw_costs, draw_measures, draw_verdicts
 from tools import compare as tool
 
 pytestmark = pytest.mark.plain_errors
