@@ -6,8 +6,8 @@
 
 One network of each kind is trained per seed, on pairs of all families together. Rule of stopping: a fixed number of
 steps (budget "steps"), or the processor time that SHMoAReg takes for as many (budget "seconds"). What was broken off
-off goes on from `--work`. Classical methods run with the schedules of `moereg.classical`; SyN runs where `--ants` names a
-Python that has antspyx, which does not go together with this library's numpy.
+goes on from `--work`. Classical methods run with the schedules of `moereg.classical`; SyN runs where `--ants` names a
+Python that has antspyx, which does not go together with this library's numpy. `--so-far` writes a run that is not done.
 """
 
 import argparse
