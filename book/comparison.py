@@ -42,8 +42,8 @@ def of_comparison(record: dict, folder: Path) -> list[str]:
         "How to compare is the subject of [chapter 13](13_comparison.ipynb); here is all that was measured.",
         "",
         f"Recorded {record['date']} on {record['machine'].get('processor', 'a CPU')}: {scale['test']} pairs of each "
-        f"family of phantoms, images of {'x'.join(map(str, scale['shape']))}, networks trained on {scale['train']} pairs "
-        f"of each family together, seeds {', '.join(map(str, scale['seeds']))}. "
+        f"family of phantoms, images of {'x'.join(map(str, scale['shape']))}, networks trained on {scale['train']} "
+        f"pairs of each family together, seeds {', '.join(map(str, scale['seeds']))}. "
         + ("" if record["finished"] else "The run was not finished: rows are missing. ")
         + ("Times were taken beside other work: their ratios count. " if record["beside_other_work"] else ""),
         "",

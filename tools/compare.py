@@ -88,7 +88,7 @@ class Scale:
         return [phantoms.make(family, self.shape, first + number) for number in range(count)]
 
 
-SMALL = Scale((64, 64), 50, 4, 200, (0, 1, 2), 20, (24, 32, 48), scans=2)
+SMALL = Scale((64, 64), 50, 4, 300, (0, 1, 2), 20, (32, 48, 64), scans=2)
 QUICK = Scale((24, 24), 2, 2, 2, (0, 1), 2, (16, 24), families=("abdomen", "brain"), scans=0)
 FULL = Scale((96, 96, 96), 100, 20, 4000, (0, 1, 2), 50, (64, 96, 128, 160), scans=40, device="cuda")
 
@@ -159,7 +159,7 @@ def syn(moving: torch.Tensor, fixed: torch.Tensor, *, python: str) -> Registrati
 def compare(scale: Scale, work: Path, ants: str | None) -> dict:
     """All rows; those that an earlier run has left in `work` are not measured again."""
     kept = work / "rows.json"
-    rows = json_of(kept) if kept.exists() else []
+    rows = json_of(kept)["rows"] if kept.exists() else []
     known = {_key(row) for row in rows}
     tests = {family: scale.pairs(family, "test") for family in scale.families}
 
@@ -169,7 +169,7 @@ def compare(scale: Scale, work: Path, ants: str | None) -> dict:
                 continue
             row = compare_row(contestant, family, pairs)
             rows.append(row)
-            write_json_whole(kept, rows)
+            write_json_whole(kept, {"rows": rows})
             shown = {key: row[key] for key in ("task", "method", "budget", "seed", "refined", "dice", "epe")}
             print(shown, flush=True)
 
@@ -270,6 +270,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--work", type=Path, default=WORK, help="what a run that was broken off has left")
     parser.add_argument("--ants", help="a Python that has antspyx")
+    parser.add_argument("--steps", type=int, help="of each training with equal steps, where it is to be another number")
     parser.add_argument("--no-scans", action="store_true", help="phantoms alone")
     parser.add_argument("--beside", action="store_true", help="note that times were taken beside other work")
     parser.add_argument("--so-far", action="store_true", help="write what an unfinished run has left in --work")
@@ -285,16 +286,19 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--quick needs --out: its numbers mean nothing and must not replace recorded ones")
     scale = QUICK if options.quick else FULL if options.full else SMALL
     scale = replace(scale, scans=0) if options.no_scans else scale
+    scale = replace(scale, steps=options.steps) if options.steps else scale
     options.work.mkdir(parents=True, exist_ok=True)
     if scale.device == "cpu":
         torch.set_num_threads(1)  # processor seconds then are those of one thread
     began = time.perf_counter()
     if options.so_far:
-        record = {name: json_of(options.work / f"{name}.json") for name in ("rows", "steps", "costs")}
+        record = json_of(options.work / "costs.json") | json_of(options.work / "rows.json")
+        record |= {"steps": json_of(options.work / "steps.json")}
     else:
-        record = {"costs": costs(scale)}
-        write_json_whole(options.work / "costs.json", record["costs"])
-        record |= compare(scale, options.work, options.ants)
+        kept = options.work / "costs.json"
+        if not kept.exists():
+            write_json_whole(kept, {"costs": costs(scale)})
+        record = json_of(kept) | compare(scale, options.work, options.ants)
     record |= {
         "finished": not options.so_far,
         "machine": machine(best_device(scale.device)),

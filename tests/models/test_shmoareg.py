@@ -214,6 +214,7 @@ def test_a_field_at_every_voxel_is_predicted_by_one_narrow_level_more():
     assert SHMoARegSizes(widths=(4, 4), decoder_widths=(4, 4), moa_levels=(-1,)).moa_levels == (1,)
 
 
+@pytest.mark.plain_errors  # checks of types read a field at random
 def test_steps_are_brought_to_the_image_when_they_are_read(generator, monkeypatch):
     brought = []
     bring = shmoareg.field_to_image
