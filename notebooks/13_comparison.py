@@ -53,6 +53,9 @@ record = compared()
 rows, scale = record["rows"], record["scale"]
 families = list(dict.fromkeys(row["task"] for row in rows))
 print(f"recorded {record['date']}: {len(rows)} rows, {', '.join(families)}")
+print(f"equal steps: {scale['steps']}, seeds {scale['seeds']}")
+if not record["finished"]:
+    print("a run that was not finished: some rows are missing")
 if record["beside_other_work"]:
     print("its times were taken beside other work: trust their ratios")
 

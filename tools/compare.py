@@ -55,7 +55,12 @@ MODELS = {
     "segreg": {"backbone_sizes": SMALL_BACKBONE},
     "voxelmorph": {},
 }
-SHIPPED = {"hippocampus": ("hippocampus", "hippocampus-drivenmorph", "hippocampus-rman", "hippocampus-voxelmorph")}
+# Family and its axes -> networks of data/weights for it, those that are there.
+SHIPPED = {
+    ("abdomen", 2): ("abdomen-flat", "abdomen-flat-voxelmorph"),
+    ("abdomen", 3): ("abdomen", "abdomen-voxelmorph"),
+    ("hippocampus", 3): ("hippocampus", "hippocampus-drivenmorph", "hippocampus-rman", "hippocampus-voxelmorph"),
+}
 EXPLAINED = {
     "segreg": "is handed the true labels of both images, which no other method sees",
     "shipped": "networks of data/weights, trained for far longer than those of equal budgets",
@@ -130,9 +135,9 @@ def untrained(ants: str | None) -> Iterator[Contestant]:
         yield Contestant("ants-syn", partial(syn, python=ants))
 
 
-def shipped(family: str) -> Iterator[Contestant]:
-    """Networks of data/weights for these scans, those that there are."""
-    for name in SHIPPED.get(family, ()):
+def shipped(family: str, dims: int) -> Iterator[Contestant]:
+    """Networks of data/weights for these pairs, those that there are."""
+    for name in SHIPPED.get((family, dims), ()):
         try:
             yield Contestant(name, load_model(name), budget="shipped")
         except FileNotFoundError:
@@ -177,6 +182,10 @@ def compare(scale: Scale, work: Path, ants: str | None) -> dict:
     scans = hippocampus(scale)
     for contestant in untrained(ants):
         enter(contestant, tests | scans)
+    for family, pairs in (tests | scans).items():
+        for contestant in shipped(family, len(pairs[0].shape)):
+            enter(contestant, {family: pairs})
+            enter(refined(contestant, scale.refine), {family: pairs})
     mixed = mixture(scale)
     budgets = steps_of_budgets(scale, mixed, work)
     with kept_in(work / "networks"):
@@ -184,10 +193,6 @@ def compare(scale: Scale, work: Path, ants: str | None) -> dict:
             enter(contestant, tests)
         for name in ("identity", "demons-symmetric"):
             enter(refined(Contestant(name, METHODS[name]), scale.refine), tests)
-        for family, pairs in scans.items():
-            for contestant in shipped(family):
-                enter(contestant, {family: pairs})
-                enter(refined(contestant, scale.refine), {family: pairs})
         for contestant in trained(scale, {"steps": budgets["steps"]}, mixed):
             enter(refined(contestant, scale.refine), tests)
     return {"rows": rows, "steps": budgets}
