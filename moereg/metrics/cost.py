@@ -5,6 +5,7 @@ the libraries below torch take too, so a process of its own measures best; on a 
 """
 
 import contextlib
+import ctypes
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -31,9 +32,14 @@ def peak_bytes(step: Callable[[], object], device: torch.device | str = "cpu") -
 
 
 def reset_peak() -> int:
-    """Resident bytes now; from here on `peak` counts anew where the system can (Linux)."""
+    """Resident bytes now; from here on `peak` counts anew where the system can (Linux).
+
+    What was freed is handed back first: kept by the allocator, it would be used again and not be seen.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5")  # the kernel's record of the largest size starts anew
     return peak()
 
 

@@ -30,6 +30,15 @@ def test_memory_of_a_map_is_at_least_its_size():
     assert peak_bytes(lambda: kept.append(torch.ones(2**24))) >= 0.9 * 2**26
 
 
+def test_memory_that_was_used_and_freed_before_is_seen():
+    def use():
+        maps = [torch.ones(2**12) for _ in range(2**10)]  # small blocks, which the allocator keeps when they are freed
+        return sum(float(m[0]) for m in maps)
+
+    first, second = peak_bytes(use), peak_bytes(use)
+    assert min(first, second) >= 0.8 * 2**24
+
+
 def test_growth_of_a_power_law_and_of_one_with_a_step():
     voxels = [10.0, 100.0, 1000.0]
     assert growth_exponent(voxels, [v**1.5 for v in voxels]) == pytest.approx(1.5)
