@@ -82,7 +82,7 @@ for name, values in (("20 iterations", short), ("40 iterations", long)):
 # %% [markdown]
 # **The spread within each method is larger than the difference of the means. Can the two be told apart all the same?**
 
-# %% tags=["hide-output"] mystnb={"image": {"alt": "Left: Dice of eight pairs with 20 and with 40 iterations, joined by lines that all rise. Right: three intervals of the difference; the paired one is far shorter than the unpaired one and than that of pairs in another order."}}
+# %% tags=["hide-output"] mystnb={"image": {"alt": "Left: Dice of eight pairs with 20 and with 40 iterations, joined by lines, of which none falls. Right: three intervals of the difference; the paired one is far shorter than the unpaired one and than that of pairs in another order."}}
 together = metrics.paired_effect(long, short)
 n = len(pairs)
 error = np.sqrt((long.var(ddof=1) + short.var(ddof=1)) / n)
@@ -125,7 +125,7 @@ assert reach["paired"] < reach["paired with another pair"] / 2
 # Dice looks at outlines. Inside an organ a field may do what it likes. Here are three fields for one pair: the true one, the
 # true one with noise *inside the organs*, and none at all. **Which measures will tell the second from the first?**
 
-# %% tags=["hide-output"] mystnb={"image": {"alt": "The fixed image and the deformed grids of the true field and of the field with noise inside the organs: the second grid is crumpled within the organs."}}
+# %% tags=["hide-output"] mystnb={"image": {"alt": "The fixed image, and the moving image under the deformed grids of the true field and of the field with noise inside the organs: the second grid is crumpled within two organs and equal elsewhere."}}
 pair = phantoms.make("abdomen", (96, 96), 9000)
 truth, labels = pair.displacement[None], pair.fixed_labels[None]
 draw = torch.Generator().manual_seed(0)
@@ -156,8 +156,8 @@ for name, values in judged.items():
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
 show_image(axes[0], pair.fixed[0], title="fixed")
 for ax, name, u in zip(axes[1:], ("true", "noisy"), (truth, noisy), strict=True):
+    show_image(ax, pair.moving[0], title=f"moving, {name} field")
     show_grid(ax, u[0])
-    ax.set_title(name)
 plt.show()
 assert judged["noisy"]["Dice"] > judged["true"]["Dice"] - 0.01
 assert judged["noisy"]["folds"] > 10 * max(judged["true"]["folds"], 1e-4)

@@ -91,6 +91,9 @@ def _method(sitk: Any, fixed: Any) -> Any:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMeanSquares()
     method.SetInterpolator(sitk.sitkLinear)
+    if fixed.GetDimension() == 3:  # a fifth of the voxels is enough, and five times as fast
+        method.SetMetricSamplingStrategy(method.RANDOM)
+        method.SetMetricSamplingPercentage(0.2, 1)
     method.SetNumberOfThreads(torch.get_num_threads())
     levels = 1 + sum(min(fixed.GetSize()) >= 32 * 2**level for level in range(2))
     method.SetShrinkFactorsPerLevel([2**level for level in reversed(range(levels))])
