@@ -14,7 +14,7 @@ a level doubled for the next one, so that the filters alone differ. Unit spacing
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ def itk_demons(
         register.SetNumberOfThreads(threads or torch.get_num_threads())
         start = () if field is None else (_vectors(upsample_field(field, other.shape[2:])),)
         field = _field(register.Execute(_image(other), _image(one), *start))
-    return _registration(field, moving)
+    return _registration(cast(Tensor, field), moving)
 
 
 def itk_affine(moving: Tensor, fixed: Tensor) -> Registration:

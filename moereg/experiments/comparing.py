@@ -147,7 +147,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def row_name(row: dict) -> str:
     """What a row is called in figures and tables."""
-    budget = {"steps": "equal steps", "seconds": "equal seconds"}.get(row.get("budget"), row.get("budget"))
+    budget = row.get("budget") or ""
+    budget = {"steps": "equal steps", "seconds": "equal seconds"}.get(budget, budget)
     parts = [row["method"], *([budget] if budget else []), *(["refined"] if row.get("refined") else [])]
     return ", ".join(parts)
 

@@ -19,6 +19,7 @@ The network in three lines, for level l from coarse to fine:
 
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -162,7 +163,7 @@ class SHMoAReg(nn.Module):
             moving = sample(moving, so_far)
             above = upsample(before[1], fixed.shape[2:])
         # h_l = block(fixed_l, warp(moving_l, up(u)), fixed_l - warp(...), up(h))
-        first, second = self.blocks[level]
+        first, second = cast(tuple[ConvolutionBlock, ConvolutionBlock], self.blocks[level])
         hidden = second(block_of_difference(first, fixed, moving, above))
         # u = compose(up(u), r_l),   r_l = SHMoE(h_l)
         residual, routing = self.mixtures[level](hidden)
