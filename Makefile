@@ -6,7 +6,7 @@ BIN := .venv/bin
 ALL := notebooks test book brain
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test mutants mutants-all bench lint course-check snapshots format bundle notebooks student slides experiments weights onnx gpu gpu-bundle book constraints clean
+.PHONY: help demo lab test mutants mutants-all bench compare lint course-check snapshots format bundle notebooks student slides experiments weights onnx gpu gpu-bundle book constraints clean
 
 help:
 	@echo 'make demo       train on phantoms, write demo-out/report.html'
@@ -24,6 +24,7 @@ help:
 	@echo 'make onnx       the network of the site as ONNX, after its weights changed'
 	@echo 'make gpu        what only a GPU shows, in pieces, with the Python that has its torch; make gpu-bundle: the wheels it lacks'
 	@echo 'make bench      measure speed'
+	@echo 'make compare    all methods, every measure, on the same pairs (twenty minutes)'
 	@echo 'make lint       ruff, order of imports, types, bundles in step with their sources; make format: let ruff rewrite'
 
 demo:
@@ -49,6 +50,10 @@ mutants-all:
 bench:
 	@tools/venv.sh $(ALL)
 	$(BIN)/python -m pytest tests/bench
+
+compare:
+	@tools/venv.sh $(ALL)
+	$(BIN)/python -m tools.compare
 
 lint:
 	@tools/venv.sh $(ALL)

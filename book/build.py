@@ -21,7 +21,7 @@ import nbformat
 import yaml
 
 from book import chapters as added
-from book import command_line, devices, glossary, live, made, previews, reading, subjects, trim, views
+from book import command_line, comparison, devices, glossary, live, made, previews, reading, subjects, trim, views
 from moereg import cli
 from moereg.viz.report import fragment
 from tools import claims, node
@@ -59,6 +59,7 @@ REFERENCE = (
     "errors",
     "claims",
     "networks",
+    "comparison",
     "devices",
     "command-line",
     "coming-from",
@@ -154,6 +155,7 @@ def build() -> None:
     (SOURCE / "devices.md").write_text(devices.page(), encoding="utf-8")
     (SOURCE / "command-line.md").write_text(command_line.page(cli.parser()), encoding="utf-8")
     (SOURCE / "glossary.md").write_text(glossary.page(glossary.load()), encoding="utf-8")
+    comparison.write(SOURCE)
     write_opening()
     modules = write_api_pages()
     write_toc(chapters, modules)

@@ -16,6 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moereg.checks import check_choice, check_field, check_image, check_positive, check_same_space
+from moereg.pulling import pull
+
+INTERPOLATIONS = {"linear": "bilinear", "nearest": "nearest"}  # ours -> torch's, of two axes and of three
 
 
 def identity_grid(
@@ -84,8 +87,7 @@ def compose(
     check_field("first", first)
     check_field("second", second)
     check_same_space("first", first, "second", second, channels=True)
-    # v(x) + u(x + v(x))
-    return second + sample(first, second)
+    return follow(first, second)
 
 
 def exponentiate(velocity: Float[Tensor, "batch dims *space"], steps: int = 7) -> Float[Tensor, "batch dims *space"]:
@@ -99,7 +101,7 @@ def exponentiate(velocity: Float[Tensor, "batch dims *space"], steps: int = 7) -
     displacement = velocity / 2**steps
     for _ in range(steps):
         # u <- u o u
-        displacement = displacement + sample(displacement, displacement)
+        displacement = follow(displacement, displacement)
     return displacement
 
 
@@ -173,7 +175,7 @@ def upsample_field(
     coarse: Float[Tensor, "batch dims *half"], shape: tuple[int, ...] | torch.Size
 ) -> Float[Tensor, "batch dims *space"]:
     """`upsample` for displacements: a step of one coarse voxel is a step of two fine ones."""
-    return 2 * upsample(coarse, shape)
+    return upsample(2 * coarse, shape)  # doubled where there are fewer voxels: the same numbers
 
 
 def field_to_image(
@@ -217,29 +219,10 @@ def require_size(name: str, tensor: Tensor, size: int) -> None:
 
 def sample(image: Tensor, displacement: Tensor, *, mode: str = "linear", padding: str = "border") -> Tensor:
     """`warp` without the input checks, for inner loops."""
-    # In bfloat16 a position in a volume of 200 voxels would be rounded to 0.4 voxels.
-    displacement = displacement.to(torch.promote_types(displacement.dtype, torch.float32))
-    # grid_sample wants coordinates in [-1, 1] between the outer voxel *centres*, last axis first.
-    coordinates = []
-    for axis, size in enumerate(image.shape[2:]):
-        scale = 2 / max(size - 1, 1)
-        own = displacement[:, axis]  # (B, *S)
-        start = torch.arange(own.shape[1 + axis], dtype=own.dtype, device=own.device) * scale - 1
-        coordinates.append(own * scale + start.view(-1, *[1] * (own.ndim - 2 - axis)))
-    normalised = torch.stack(coordinates[::-1], -1)
-    interpolation = "bilinear" if mode == "linear" else "nearest"
-    return _grid_sample(image.to(normalised.dtype), normalised, interpolation, padding).to(image.dtype)
+    return pull(image, displacement, INTERPOLATIONS[mode], padding)
 
 
-def _grid_sample(image: Tensor, grid: Tensor, interpolation: str, padding: str) -> Tensor:
-    # On the CPU torch runs grid_sample with one thread per batch item. A single volume is therefore cut into as many
-    # batch items as there are threads: the same numbers, twice as fast on two cores.
-    batch, *space = grid.shape[:-1]
-    if torch.compiler.is_compiling() or image.device.type != "cpu" or batch != 1:
-        return F.grid_sample(image, grid, interpolation, padding, align_corners=True)
-    slabs, points = torch.get_num_threads(), grid[0, ..., 0].numel()
-    if slabs == 1 or points % slabs:
-        return F.grid_sample(image, grid, interpolation, padding, align_corners=True)
-    flat = grid.reshape(slabs, *[1] * (len(space) - 1), points // slabs, len(space))
-    pieces = F.grid_sample(image.expand(slabs, *image.shape[1:]), flat, interpolation, padding, align_corners=True)
-    return pieces.transpose(0, 1).reshape(1, image.shape[1], *space)
+def follow(first: Tensor, second: Tensor) -> Tensor:
+    """`compose` without the input checks, for inner loops."""
+    # v(x) + u(x + v(x))
+    return pull(first, second, "bilinear", "border", add=True)

@@ -9,11 +9,14 @@ Gaussian is neither at small sigma.) ITK's GaussianOperator is the same kernel, 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+NEAR = 4  # voxels that a kernel may reach to be faster as shifted copies than as a matrix
 
 
 def spatial_gradient(
@@ -29,7 +32,12 @@ def spatial_gradient(
     """
     dims = image.ndim - 2
     steps = spacing or (1.0,) * dims
-    return torch.stack([_difference(image, 2 + axis, steps[axis], border) for axis in range(dims)], dim=2)
+    if (torch.is_grad_enabled() and image.requires_grad) or torch.compiler.is_compiling():
+        return torch.stack([_difference(image, 2 + axis, steps[axis], border) for axis in range(dims)], dim=2)
+    gradient = image.new_empty(*image.shape[:2], dims, *image.shape[2:])
+    for axis, step in enumerate(steps):
+        _write_difference(image, gradient.select(2, axis), 2 + axis, step, border)
+    return gradient
 
 
 def _difference(image: Tensor, axis: int, step: float, border: str) -> Tensor:
@@ -45,6 +53,22 @@ def _difference(image: Tensor, axis: int, step: float, border: str) -> Tensor:
     # (I(x+1) - I(x-1)) / (2 h)
     middle = (image.narrow(axis, 2, size - 2) - image.narrow(axis, 0, size - 2)) / (2 * step)
     return torch.cat((start, middle, end), axis)
+
+
+def _write_difference(image: Tensor, result: Tensor, axis: int, step: float, border: str) -> None:
+    """`_difference`, written to where it is wanted: fresh memory costs more than arithmetic."""
+    size = image.shape[axis]
+    if size < 2:
+        result.zero_()
+        return
+    torch.sub(image.narrow(axis, 2, size - 2), image.narrow(axis, 0, size - 2), out=result.narrow(axis, 1, size - 2))
+    for place, ahead, behind in ((0, 1, 0), (size - 1, size - 1, size - 2)):
+        edge = result.narrow(axis, place, 1)
+        if border == "zero":
+            edge.zero_()
+        else:
+            torch.sub(image.narrow(axis, ahead, 1), image.narrow(axis, behind, 1), out=edge).mul_(2)
+    result.div_(2 * step)
 
 
 def gaussian_taps(sigma: Float[Tensor, "*kernels"], radius: int) -> Float[Tensor, "*kernels taps"]:
@@ -112,6 +136,46 @@ def smooth(
         spare = field if axis and not torch.is_grad_enabled() else None
         field = smoothed
     return field
+
+
+def smooth_near(field: Float[Tensor, "batch channel *space"], kernels: Sequence[Sequence[float]]) -> Tensor:
+    """`smooth` by kernels of few taps, one per axis: the field and its shifted copies, weighed and added up.
+
+    Two to three times as fast on a CPU as products with matrices, up to some nine taps.
+    """
+    for axis, kernel in enumerate(kernels, start=2):
+        field = _add_shifted(field, kernel, axis)
+    return field
+
+
+def _add_shifted(field: Tensor, kernel: Sequence[float], axis: int) -> Tensor:
+    size, radius = field.shape[axis], len(kernel) // 2
+    first, last = field.narrow(axis, 0, 1), field.narrow(axis, size - 1, 1)
+    result = field * kernel[radius]
+    for reach, weight in enumerate(kernel[radius + 1 :], start=1):
+        inside, outside = max(size - reach, 0), min(reach, size)
+        if inside:
+            result.narrow(axis, reach, inside).add_(field.narrow(axis, 0, inside), alpha=weight)
+            result.narrow(axis, 0, inside).add_(field.narrow(axis, reach, inside), alpha=weight)
+        result.narrow(axis, 0, outside).add_(first, alpha=weight)  # the border voxel repeated outside
+        result.narrow(axis, size - outside, outside).add_(last, alpha=weight)
+    return result
+
+
+def smoother(sigmas: Sequence[float], image: Tensor, missing: float = 0.01) -> Callable[[Tensor], Tensor]:
+    """Gaussian smoothing of maps on the grid of `image`, whichever form is faster; none where all sigmas are zero.
+
+    Args:
+        sigmas: in voxels, one per axis.
+        missing: how much of a Gaussian is cut off at most.
+    """
+    if not any(sigmas):
+        return lambda field: field
+    radii = [gaussian_radius(sigma, missing) for sigma in sigmas]
+    if max(radii) > NEAR or image.device.type != "cpu":
+        return partial(smooth, matrices=smoothing_matrices(sigmas, image, missing))
+    taps = [gaussian_taps(torch.tensor(s, dtype=torch.float64), r).tolist() for s, r in zip(sigmas, radii, strict=True)]
+    return partial(smooth_near, kernels=taps)
 
 
 def smoothing_matrices(sigmas: Sequence[float], image: Tensor, missing: float = 0.01) -> list[Tensor]:

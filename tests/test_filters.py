@@ -12,6 +12,8 @@ from moereg.filters import (
     gaussian_taps,
     halve,
     smooth,
+    smooth_near,
+    smoother,
     smoothing_matrices,
     smoothing_matrix,
     spatial_gradient,
@@ -191,3 +193,29 @@ def test_gaussians_are_made_in_double_precision():
     taps = special.ive(abs(torch.arange(-radius, radius + 1).numpy()), sigma**2)
     [row, _] = smoothing_matrices((sigma, sigma), image)
     torch.testing.assert_close(row[20, 20 - radius : 21 + radius], double(taps / taps.sum()), atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (7, 6, 9), (2, 1, 3)])
+@pytest.mark.parametrize("radius", [1, 3])
+def test_a_few_taps_smooth_as_their_matrices_do(shape, radius, generator):
+    """Also where the kernel is longer than the axis."""
+    field = torch.randn(2, 3, *shape, generator=generator, dtype=torch.float64)
+    taps = gaussian_taps(double(0.9), radius)
+    expected = smooth(field, [smoothing_matrix(taps, size) for size in shape])
+    torch.testing.assert_close(smooth_near(field, [taps.tolist()] * len(shape)), expected)
+
+
+@pytest.mark.parametrize("sigmas", [(0.0, 0.0), (0.7, 0.0), (1.0, 3.0)])
+def test_both_ways_of_smoothing_are_one(sigmas, generator):
+    field = torch.randn(1, 2, 20, 17, generator=generator, dtype=torch.float64)
+    expected = smooth(field, smoothing_matrices(sigmas, field, 0.01))
+    torch.testing.assert_close(smoother(sigmas, field, 0.01)(field), expected)
+
+
+@pytest.mark.parametrize("border", ["one-sided", "zero"])
+@pytest.mark.parametrize("shape", [(5, 6), (4, 2, 1)])
+def test_the_gradient_is_the_same_with_a_graph_and_without(shape, border, generator):
+    image = torch.randn(2, 1, *shape, generator=generator, dtype=torch.float64)
+    spacing = (2.0, 0.5, 1.5)[: len(shape)]
+    graph = spatial_gradient(image.clone().requires_grad_(), spacing=spacing, border=border)
+    torch.testing.assert_close(spatial_gradient(image, spacing=spacing, border=border), graph.detach())

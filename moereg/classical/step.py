@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moereg.classical.sampling import fast_sample
-from moereg.filters import smooth, smoothing_matrices, spatial_gradient
+from moereg.filters import smoother, spatial_gradient
 
 VARIANTS = ("thirion", "symmetric", "diffeomorphic", "log")
 
@@ -79,8 +79,8 @@ class Level:
     def __init__(self, moving: Tensor, fixed: Tensor, spacing: tuple[float, ...], settings: Settings):
         self.moving, self.fixed, self.spacing, self.settings = moving, fixed, spacing, settings
         self.fixed_gradient = spatial_gradient(fixed, spacing=spacing, border="zero")
-        self.elastic = smoothing_matrices(settings.elastic, fixed, settings.missing_mass)
-        self.fluid = smoothing_matrices(settings.fluid, fixed, settings.missing_mass)
+        self.elastic = smoother(settings.elastic, fixed, settings.missing_mass)
+        self.fluid = smoother(settings.fluid, fixed, settings.missing_mass)
 
     def displacement(self, field: Tensor) -> Tensor:
         """The field itself, or for "log" what the velocity leads to."""
@@ -88,17 +88,16 @@ class Level:
 
     def step(self, field: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One iteration: new field, mean squared difference before it, root mean square change in mm, one per item."""
-        before, after = (self.elastic, []) if self.settings.smooth_before else ([], self.elastic)
-        field = smooth(field, before)
+        field = self.elastic(field) if self.settings.smooth_before else field
         displacement = self.displacement(field)
         warped = self.warp(displacement)
         inside = stays_inside(displacement)
         difference = (self.fixed - warped).mul_(inside)  # no force from beyond the image
         mean_square = difference.flatten(1).norm(dim=1) ** 2 / inside.flatten(1).sum(1).clamp_min(1)
 
-        update = smooth(self.force(difference, warped), self.fluid)
+        update = self.fluid(self.force(difference, warped))
         rough = self.add(field, update)
-        new = smooth(rough, after)
+        new = rough if self.settings.smooth_before else self.elastic(rough)
         # Fresh memory costs more than arithmetic: a buffer that is not needed any more is used again.
         moved = torch.sub(new, field, out=None if new is rough else rough).flatten(2).norm(dim=2)  # per axis
         change = (moved * moved.new_tensor(self.spacing)).norm(dim=1) / math.sqrt(field[0, 0].numel())
@@ -109,8 +108,11 @@ class Level:
 
         Rounding of the sampling positions would make equal images differ a little.
         """
-        moved = displacement.flatten(1).any(1).view(-1, *[1] * (displacement.ndim - 1))
-        return torch.where(moved, fast_sample(self.moving, displacement), self.moving)
+        warped = fast_sample(self.moving, displacement)
+        for item, (low, high) in enumerate(one.aminmax() for one in displacement):
+            if low == high == 0:
+                warped[item] = self.moving[item]
+        return warped
 
     def force(self, difference: Tensor, warped: Tensor) -> Tensor:
         """Demons force with the gradient of this variant."""

@@ -15,6 +15,7 @@ from moereg.cli.options import device_option as _device_option
 from moereg.cli.options import inputs as _inputs
 from moereg.cli.options import say, say_of_table
 from moereg.cli.registering import run_apply, run_compose, run_invert, run_register
+from moereg.cli.threads import let_threads_sleep
 from moereg.cli.training import run_describe, run_train
 from moereg.processes import this_process
 
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The second kind names a file with everything that a report of the fault needs.
     """
     options = parser().parse_args(arguments)
+    let_threads_sleep(os.environ)
     own = this_process()
     try:
         with nullcontext() if own.first else redirect_stdout(io.StringIO()):

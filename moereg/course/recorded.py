@@ -13,7 +13,7 @@ from pathlib import Path
 from moereg.experiments import Finding
 from moereg.files import checkout_folder
 
-PLACE = Path("data") / "experiments"
+PLACE, COMPARED = Path("data") / "experiments", Path("data") / "compare"
 
 
 @dataclass(frozen=True)
@@ -87,3 +87,15 @@ def _record(name: str, values: dict) -> Record:
         tuple(protocols),
         values.get("shape"),
     )
+
+
+def compared(*, folder: str | Path | None = None) -> dict:
+    """What `make compare` measured, from `data/compare/` of the checkout: "rows", "costs", "steps", "scale", "machine".
+
+    Raises:
+        FileNotFoundError: there is no such record.
+    """
+    place = checkout_folder(COMPARED) if folder is None else Path(folder)
+    if place is None or not (place / "compare.json").exists():
+        raise FileNotFoundError(f"a comparison must stand in {place or COMPARED}; `make compare` writes one.")
+    return json.loads((place / "compare.json").read_text(encoding="utf-8"))

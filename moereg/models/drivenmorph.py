@@ -24,15 +24,16 @@ zero: there is no bias that could invent motion.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from moereg.checks import check_pair, check_positive
-from moereg.fields import field_to_image, sample, upsample_field
+from moereg.fields import field_to_image, follow, sample, upsample_field
 from moereg.filters import halve
-from moereg.models.registration import Registration, Similarity
+from moereg.models.registration import Registration, Similarity, Steps
 from moereg.nn.attention import MultiHeadAttention, MutualAttention, Windows
 from moereg.nn.blocks import PyramidEncoder
 from moereg.nn.convolution import convolution
@@ -111,7 +112,7 @@ class DrivenRegistration(Registration):
         losses = []
         for step in self.driven:
             moving, fixed = images[step.force.shape[2:]]
-            pulled = step.force + sample(step.before, step.force)  # compose(before, force)
+            pulled = follow(step.before, step.force)  # compose(before, force)
             losses.append(similarity(sample(moving, pulled), fixed))
         return torch.stack(losses).mean()
 
@@ -206,7 +207,7 @@ class DeformationStream(nn.Module):
         """Force and update where warped `moving` maps differ from `fixed` ones, and the field that follows `before`."""
         step = self.layers[level](fixed, moving)
         # u = compose(before, update)
-        displacement = step.update + sample(before, step.update)
+        displacement = follow(before, step.update)
         return DrivenStep(level, before, step.force, step.update, displacement)
 
 
@@ -243,8 +244,10 @@ class DrivenMorph(nn.Module):
                 driven.append(self.deformation(level, *self.difference(level, fixed_features, warped), field))
                 field = driven[-1].displacement
         options = {"grids": grids, "image": fixed.shape[2:], "stem_stride": self.sizes.stem_stride}
-        steps = tuple(field_to_image(step.displacement, level=step.level, **options) for step in driven)
-        return DrivenRegistration(steps[-1], self._pull(moving, steps[-1]), steps, driven=tuple(driven))
+        steps = [partial(field_to_image, step.displacement, level=step.level, **options) for step in driven]
+        displacement = steps.pop()()
+        warped, steps = self._pull(moving, displacement), Steps.of(steps, displacement)
+        return DrivenRegistration(displacement, warped, steps, driven=tuple(driven))
 
     @staticmethod
     def _pull(features: Tensor, field: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What every model returns, and what a training asks of it."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +18,34 @@ ROUTING_TERMS: dict[str, Callable[[Routing], Tensor]] = {
 }
 
 
+class Steps(Sequence[Tensor]):
+    """Intermediate fields on the image's grid, each brought there when somebody reads it, and kept.
+
+    Most forward passes are asked for the last field alone; the others at full resolution cost a tenth of the pass.
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], Tensor]], last: Tensor):
+        self._makers, self._made = list(makers), {len(makers): last}
+
+    @classmethod
+    def of(cls, makers: Sequence[Callable[[], Tensor]], last: Tensor) -> Sequence[Tensor]:
+        """Fields that `makers` make, and the last one. Within a compiled graph they are made at once."""
+        if torch.compiler.is_compiling():
+            return (*(make() for make in makers), last)
+        return cls(makers, last)
+
+    def __len__(self) -> int:
+        return len(self._makers) + 1
+
+    def __getitem__(self, place):
+        if isinstance(place, slice):
+            return tuple(self[index] for index in range(*place.indices(len(self))))
+        index = range(len(self))[place]
+        if index not in self._made:
+            self._made[index] = self._makers[index]()
+        return self._made[index]
+
+
 @dataclass(frozen=True)
 class Registration:
     """Result of `model(moving, fixed)`.
@@ -29,7 +57,7 @@ class Registration:
 
     displacement: Float[Tensor, "batch dims *space"]
     warped: Float[Tensor, "batch channel *space"]
-    steps: tuple[Float[Tensor, "batch dims *space"], ...] = ()
+    steps: Sequence[Float[Tensor, "batch dims *space"]] = ()
     routing: dict[str, Routing] = field(default_factory=dict)
 
     def loss_terms(

@@ -32,7 +32,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from moereg.checks import check_choice, check_pair, check_positive
-from moereg.fields import identity_grid, sample, upsample, upsample_field
+from moereg.fields import follow, identity_grid, sample, upsample, upsample_field
 from moereg.models.registration import Registration
 from moereg.nn.attention import MutualAttention, Windows, attention_at
 from moereg.nn.blocks import fast_layout
@@ -263,7 +263,7 @@ class RMAn(nn.Module):
             # psi_k = network(warp(moving, phi_{k-1}), fixed),   phi_k = compose(phi_{k-1}, psi_k)
             warped = sample(moving, steps[-1]) if steps else moving
             residual, seen = self.residual(self.encode(warped), fixed_maps, fixed.shape[2:])
-            steps.append(residual + sample(steps[-1], residual) if steps else residual)
+            steps.append(follow(steps[-1], residual) if steps else residual)
             looks.append(seen)
         return RecursiveRegistration(steps[-1], sample(moving, steps[-1]), tuple(steps), looks=tuple(looks))
 

@@ -18,18 +18,24 @@ The network in three lines, for level l from coarse to fine:
 """
 
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from moereg.checks import check_choice, check_pair
-from moereg.fields import field_to_image, sample, upsample, upsample_field
-from moereg.models.registration import Registration
-from moereg.nn.blocks import ConvolutionBlock, MoABlock, PyramidEncoder, fast_layout
+from moereg.fields import field_to_image, follow, sample, upsample, upsample_field
+from moereg.models.registration import Registration, Steps
+from moereg.nn.blocks import ConvolutionBlock, MoABlock, PyramidEncoder, block_of_difference, fast_layout
 from moereg.nn.moa import MixtureOfAttentionHeads
 from moereg.nn.routing import Routing, Site
 from moereg.nn.shmoe import OwnedExpertsMoE, SpatialHeterogeneousMoE
+
+# Stride of the stem -> channels of encoder and decoder, finest level first. A field at every voxel is predicted by one
+# narrow level more: eight times as many voxels as the next, but a quarter of its products at each.
+WIDTHS = {2: ((16, 32, 48), (16, 24, 32)), 1: ((8, 16, 32, 48), (8, 16, 24, 32))}
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,9 @@ class SHMoARegSizes:
     dims: int = 3  # spatial axes, 2 or 3
     image_channels: int = 1
     stem_stride: int = 2  # resolution of the finest predicted field: 2 = every second voxel, 1 = every voxel
-    widths: tuple[int, ...] = (16, 32, 48)  # encoder channels, finest level first; each level halves the resolution
-    decoder_widths: tuple[int, ...] = (16, 24, 32)  # channels of the features that are routed, finest level first
-    moa_levels: tuple[int, ...] = (1, 2)  # levels whose encoder features pass a mixture of attention heads
+    widths: tuple[int, ...] = ()  # encoder channels, finest level first, each halves the resolution; () = WIDTHS
+    decoder_widths: tuple[int, ...] = ()  # channels of the features that are routed, finest level first; () = WIDTHS
+    moa_levels: tuple[int, ...] = (-2, -1)  # levels with a mixture of attention heads; -1 is the coarsest
     heads: int = 8  # N attention heads
     active_heads: int = 2  # k of them per token
     head_dim: int = 16
@@ -56,11 +62,16 @@ class SHMoARegSizes:
     experts: str = "shared"  # by the directions, or "owned" by each (for comparison)
 
     def __post_init__(self):
-        levels = len(self.widths)
         if self.dims not in (2, 3):
             raise ValueError(f"dims must be 2 or 3, got {self.dims}.")
         if self.stem_stride not in (1, 2):
             raise ValueError(f"stem_stride must be 1 or 2, got {self.stem_stride}.")
+        widths, decoder_widths = WIDTHS[self.stem_stride]
+        levels = len(self.widths or widths)
+        object.__setattr__(self, "widths", self.widths or widths)
+        object.__setattr__(self, "decoder_widths", self.decoder_widths or decoder_widths)
+        counted = tuple(level + levels if -levels <= level < 0 else level for level in self.moa_levels)
+        object.__setattr__(self, "moa_levels", counted)
         if len(self.decoder_widths) != levels:
             raise ValueError(
                 f"widths and decoder_widths must have one entry per level, got {levels} and {len(self.decoder_widths)}."
@@ -124,16 +135,10 @@ class SHMoAReg(nn.Module):
             displacement, hidden, routed = self.decode(level, moving_levels[level], fixed_levels[level], before)
             before = displacement, hidden
             routing[routed.name] = routed
-            steps.append(
-                field_to_image(
-                    displacement,
-                    level=level,
-                    grids=grids,
-                    image=fixed.shape[2:],
-                    stem_stride=self.sizes.stem_stride,
-                )
-            )
-        return Registration(steps[-1], sample(moving, steps[-1]), tuple(steps), routing)
+            bring = partial(field_to_image, level=level, grids=grids, image=fixed.shape[2:])
+            steps.append(partial(bring, displacement, stem_stride=self.sizes.stem_stride))
+        displacement = steps.pop()()
+        return Registration(displacement, sample(moving, displacement), Steps.of(steps, displacement), routing)
 
     def encode(self, images: Float[Tensor, "batch channel *space"]) -> tuple[list[Tensor], dict[str, Routing]]:
         """Features of both images (moving first, then fixed, along the batch), finest level first."""
@@ -152,16 +157,17 @@ class SHMoAReg(nn.Module):
         self, level: int, moving: Tensor, fixed: Tensor, before: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor, Routing]:
         """One level: field and features of the coarser one, or None -> field on this grid, features, routing."""
-        inputs, so_far = [], None
+        above, so_far = None, None
         if before is not None:
             so_far = upsample_field(before[0], fixed.shape[2:])
             moving = sample(moving, so_far)
-            inputs = [upsample(before[1], fixed.shape[2:])]
+            above = upsample(before[1], fixed.shape[2:])
         # h_l = block(fixed_l, warp(moving_l, up(u)), fixed_l - warp(...), up(h))
-        hidden = self.blocks[level](fast_layout(torch.cat([fixed, moving, fixed - moving, *inputs], dim=1)))
+        first, second = cast(tuple[ConvolutionBlock, ConvolutionBlock], self.blocks[level])
+        hidden = second(block_of_difference(first, fixed, moving, above))
         # u = compose(up(u), r_l),   r_l = SHMoE(h_l)
         residual, routing = self.mixtures[level](hidden)
-        displacement = residual if so_far is None else residual + sample(so_far, residual)
+        displacement = residual if so_far is None else follow(so_far, residual)
         return displacement, hidden, routing
 
     def _moa(self, level: int) -> MixtureOfAttentionHeads:

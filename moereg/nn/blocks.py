@@ -1,12 +1,13 @@
 """Building blocks of encoders and decoders: convolution block, pyramid encoder."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from moereg.nn.convolution import convolution
+from moereg.nn.convolution import convolution, convolve
 from moereg.nn.moa import MixtureOfAttentionHeads
 from moereg.nn.routing import Routing
 
@@ -35,6 +36,33 @@ def fast_layout(features: Float[Tensor, "batch c *space"]) -> Float[Tensor, "bat
     if features.ndim == 4 or features.device.type != "cpu":
         return features
     return features.contiguous(memory_format=torch.channels_last_3d)
+
+
+def block_of_difference(
+    block: ConvolutionBlock,
+    fixed: Float[Tensor, "batch c *space"],
+    moving: Float[Tensor, "batch c *space"],
+    above: Float[Tensor, "batch above *space"] | None = None,
+) -> Float[Tensor, "batch out *space"]:
+    """`block(torch.cat([fixed, moving, fixed - moving, above], dim=1))` without the difference.
+
+    A convolution is linear, so the kernels of the difference may as well go to the two maps it is made of:
+
+        W_f * f + W_m * m + W_d * (f - m) = (W_f + W_d) * f + (W_m - W_d) * m
+
+    A third fewer channels of the pair to convolve, to store and to send gradients through; equal in value and gradient.
+    """
+    conv = cast(nn.Conv3d, block[0])  # or of two dimensions
+    channels = fixed.shape[1]
+    of_fixed, of_moving, of_difference, of_above = conv.weight.split(
+        [channels] * 3 + [conv.in_channels - 3 * channels], dim=1
+    )
+    weight = torch.cat([of_fixed + of_difference, of_moving - of_difference, of_above], dim=1)
+    maps = [fast_layout(part) for part in (fixed, moving, above) if part is not None]
+    result = convolve(torch.cat(maps, dim=1), weight, conv.bias, padding=[1] * (fixed.ndim - 2))
+    for layer in list(block)[1:]:
+        result = layer(result)
+    return result
 
 
 class MoABlock(nn.Module):

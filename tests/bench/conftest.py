@@ -1,4 +1,4 @@
-"""Two threads, no shape checks, and the README written at the end of a complete run."""
+"""Two threads, no shape checks, and README.md, speed.json and limit.png written at the end of a complete run."""
 
 import os
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 from cases import CASES
 from jaxtyping import config as jaxtyping_config
-from report import README, Row, memory_table, readme, speed_table
+from report import GROWN, Measured, text, write
 
 THREADS = 2
-ROWS: dict[str, Row] = {}
+MEASURED = Measured()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -21,9 +21,27 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture
-def rows() -> dict[str, Row]:
+def rows():
     """Case name -> what was measured so far."""
-    return ROWS
+    return MEASURED.rows
+
+
+@pytest.fixture
+def grown():
+    """Model -> rows of its growth."""
+    return MEASURED.grown
+
+
+@pytest.fixture
+def beside():
+    """Variant of Demons -> seconds of both beside a busy core."""
+    return MEASURED.beside
+
+
+@pytest.fixture
+def limit():
+    """What the machine can do at most."""
+    return MEASURED.limit
 
 
 @pytest.fixture(autouse=True)
@@ -37,13 +55,11 @@ def _as_in_use():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The table on the screen; in README.md only if every case was measured."""
-    rows = [ROWS[case.name] for case in CASES if case.name in ROWS]
-    if not rows:
+    """The tables on the screen; on disk only if everything was measured."""
+    if not MEASURED.rows:
         return
-    terminalreporter.write_line(f"\n{speed_table(rows)}\n\n{memory_table(rows)}")
-    complete = len(rows) == len(CASES) and all(row.ours and (row.our_bytes or not row.case.memory) for row in rows)
-    if complete:
+    terminalreporter.write_line(f"\n{text(MEASURED)}")
+    done = all(row.complete for row in MEASURED.rows.values()) and len(MEASURED.rows) == len(CASES)
+    if done and set(MEASURED.grown) == set(GROWN) and MEASURED.beside and MEASURED.limit:
         torch.set_num_threads(min(THREADS, os.cpu_count() or 1))
-        README.write_text(readme(rows))
-        terminalreporter.write_line(f"Written: {README}")
+        terminalreporter.write_line(f"Written: {write(MEASURED)}")

@@ -6,12 +6,11 @@ backward pass, temporaries, and whatever scratch memory the libraries below torc
 profiler would not see the latter.)
 """
 
-import contextlib
-import resource
 import sys
-from pathlib import Path
 
 import torch
+
+from moereg.metrics.cost import peak_bytes
 
 WARM_UP = 16  # voxels
 
@@ -23,26 +22,7 @@ def measure(case_name: str, side: str) -> int:
     case = next(case for case in CASES if case.name == case_name)
     which = ("ours", "theirs").index(side)
     case.build(WARM_UP)[which]()
-    step = case.build(case.size)[which]
-    before = reset()
-    step()
-    return peak() - before
-
-
-def reset() -> int:
-    """Resident bytes now; from here on `peak` counts anew where the system can (Linux)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return peak()
-
-
-def peak() -> int:
-    """Largest resident bytes since `reset`, or since the start where the system knows only that."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_bytes(case.build(case.size)[which])
 
 
 if __name__ == "__main__":

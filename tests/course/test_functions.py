@@ -600,6 +600,34 @@ ALSO_RIGHT |= {
 }
 
 
+def interval_by_scipy(first, second, quantile):
+    difference = first - second
+    error = difference.var(correction=1).div(difference.numel()).sqrt()
+    return difference.mean() + torch.tensor([0.0, -1.0, 1.0]) * quantile * error
+
+
+def interval_by_sums(first, second, quantile):
+    n, difference = len(first), first - second
+    mean = difference.sum() / n
+    reach = quantile * ((difference - mean).square().sum() / (n - 1) / n) ** 0.5
+    return torch.stack((mean, mean - reach, mean + reach))
+
+
+def back_by_sampling(forth, back):
+    left = forth + fields.warp(back, forth)
+    return left.square().sum(1).sqrt().mean()
+
+
+def back_in_one_line(forth, back):
+    return torch.linalg.vector_norm(fields.compose(back, forth), dim=1).mean()
+
+
+ALSO_RIGHT |= {
+    "comparison-interval": (interval_by_scipy, interval_by_sums),
+    "comparison-consistency": (back_by_sampling, back_in_one_line),
+}
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_the_right_function_and_others_that_do_the_same(name):
     task = TASKS[name]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from moereg import fields, models
-from moereg.models import SHMoAReg, SHMoARegSizes
+from moereg.models import SHMoAReg, SHMoARegSizes, shmoareg
 from moereg.nn import OwnedExpertsMoE, SpatialHeterogeneousMoE
 from moereg.nn.routing import Site
 
@@ -199,7 +199,33 @@ def test_sizes_reach_the_layers(stem_stride):
 
 @pytest.mark.plain_errors
 def test_levels_below_the_finest_are_refused():
-    with pytest.raises(ValueError, match=r"moa_levels must be among 0 .. 2, got \(1, -1\)"):
-        tiny(moa_levels=(1, -1))
+    with pytest.raises(ValueError, match=r"moa_levels must be among 0 .. 2, got \(1, -4\)"):
+        tiny(moa_levels=(1, -4))
     with pytest.raises(ValueError, match="experts must be one of 'shared', 'owned', got 'both'"):
         tiny(experts="both")
+
+
+def test_a_field_at_every_voxel_is_predicted_by_one_narrow_level_more():
+    every, second = SHMoARegSizes(stem_stride=1), SHMoARegSizes()
+    assert every.widths[1:] == second.widths
+    assert every.decoder_widths[1:] == second.decoder_widths
+    assert (every.widths[0], every.decoder_widths[0]) == (8, 8)
+    assert (second.moa_levels, every.moa_levels) == ((1, 2), (2, 3)), "the same strides"
+    assert SHMoARegSizes(widths=(4, 4), decoder_widths=(4, 4), moa_levels=(-1,)).moa_levels == (1,)
+
+
+@pytest.mark.plain_errors  # checks of types read a field at random
+def test_steps_are_brought_to_the_image_when_they_are_read(generator, monkeypatch):
+    brought = []
+    bring = shmoareg.field_to_image
+    monkeypatch.setattr(shmoareg, "field_to_image", lambda *a, **k: brought.append(k["level"]) or bring(*a, **k))
+    result = tiny()(*(torch.rand(1, 1, 16, 12, generator=generator) for _ in range(2)))
+    assert brought == [0], "the last field alone"
+    first = result.steps[0]
+    assert result.steps[0] is first
+    assert brought == [0, 2], "once"
+    assert len(result.steps) == len(list(result.steps)) == 3
+    assert result.steps[-1] is result.displacement
+    assert [step.shape for step in result.steps[:2]] == [result.displacement.shape] * 2
+    with pytest.raises(IndexError):
+        result.steps[3]

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from moereg.nn.blocks import ConvolutionBlock, MoABlock, PyramidEncoder, fast_layout
+from moereg.nn.blocks import ConvolutionBlock, MoABlock, PyramidEncoder, block_of_difference, fast_layout
 from moereg.nn.moa import MixtureOfAttentionHeads
 
 
@@ -70,3 +70,20 @@ def test_levels_of_the_encoder(shape, stem_stride, generator):
     for level, expected in zip(encoder.levels, pyramid, strict=True):
         features = level[1](level[0](features))
         torch.testing.assert_close(features, expected)
+
+
+@pytest.mark.parametrize("shape", [(7, 6), (6, 5, 7)])
+@pytest.mark.parametrize("above", [0, 4])
+def test_a_difference_goes_into_the_kernels_of_what_it_is_made_of(shape, above, generator):
+    """Value and every gradient are those of the clear form, which convolves the difference too."""
+    torch.manual_seed(0)
+    block = ConvolutionBlock(3 * 3 + above, 5, dims=len(shape)).double()
+    maps = [torch.randn(2, n, *shape, generator=generator, dtype=torch.float64) for n in (3, 3, above) if n]
+    fixed, moving, *rest = (each.requires_grad_() for each in maps)
+    clear = block(torch.cat([fixed, moving, fixed - moving, *rest], dim=1))
+    fast = block_of_difference(block, fixed, moving, *rest)
+    torch.testing.assert_close(fast, clear)
+    leaves = [fixed, moving, *rest, *block.parameters()]
+    slopes = [torch.autograd.grad(result.square().sum(), leaves) for result in (fast, clear)]
+    for ours, theirs in zip(*slopes, strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -13,6 +13,7 @@ from typing import Any
 
 from moereg.course.exercises import (
     attention,
+    comparison,
     demons,
     drivenmorph,
     fields,
@@ -32,7 +33,7 @@ from moereg.course.exercises.reading import Unreadable, read
 
 CHAPTERS = (
     tour, fields, similarity, demons, learning, attention, routers, moa, shmoe, shmoareg, drivenmorph, rman, segreg,
-    scans,
+    comparison, scans,
 )  # fmt: skip
 EXERCISES: dict[str, Callable[..., tuple[bool | None, str]]] = {
     name: exercise for chapter in CHAPTERS for name, exercise in chapter.EXERCISES.items()

@@ -1,0 +1,367 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   moereg:
+#     budget:
+#       smoke_seconds: 30
+#       full_seconds: 30
+#       peak_memory_mb: 1500
+# ---
+
+# %% [markdown]
+# # A fair comparison
+#
+# Twelve chapters built methods. Which one is better? The question has no answer before it says: better in what, at which
+# cost, on which pairs, and how sure. You will be able to
+#
+# * compare two methods pair by pair, and say what the interval does not cover,
+# * make a registration that Dice admires and nobody should use, and find the measures that notice,
+# * give two networks equal steps or equal seconds, and say whom each budget flatters,
+# * recognise a yardstick that was not trained to its end,
+# * read a table of many measures without picking the pleasant ones,
+# * predict from two small volumes which volume still fits.
+#
+# The rule is `moereg/metrics/comparison.py`, the comparison `moereg/experiments/comparing.py`; `make compare` runs it.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from scipy import stats
+
+from moereg import fields, metrics
+from moereg.classical import demons
+from moereg.course.exercises import check
+from moereg.course.recorded import compared, recorded
+from moereg.data import phantoms
+from moereg.experiments import comparing, effect_between
+from moereg.metrics.cost import growth_exponent
+from moereg.regularity import fold_fraction, sd_log_jacobian
+from moereg.viz.comparison import draw_costs, draw_measures, draw_verdicts
+from moereg.viz.figures import show_grid, show_image
+
+plt.rcParams["figure.dpi"] = 110
+record = compared()
+rows, scale = record["rows"], record["scale"]
+families = list(dict.fromkeys(row["task"] for row in rows))
+print(f"recorded {record['date']}: {len(rows)} rows, {', '.join(families)}")
+print(f"equal steps: {scale['steps']}, seeds {scale['seeds']}")
+if not record["finished"]:
+    print("a run that was not finished: some rows are missing")
+if record["beside_other_work"]:
+    print("its times were taken beside other work: trust their ratios")
+
+# %% [markdown]
+# ## The same pairs
+#
+# Two methods register eight abdomens: Demons with 20 iterations, and with 40. Each has a mean Dice and a spread.
+
+# %%
+pairs = [phantoms.make("abdomen", (48, 48), seed) for seed in range(9100, 9108)]
+
+
+def dice_of(pair, iterations):
+    images = pair.moving[None], pair.fixed[None]
+    found = demons(*images, "symmetric", iterations=iterations, levels=1)
+    warped = fields.warp_labels(pair.moving_labels[None], found.displacement)[0]
+    return np.mean(list(metrics.dice(warped, pair.fixed_labels).values()))
+
+
+short, long = (np.array([dice_of(p, n) for p in pairs]) for n in (20, 40))
+for name, values in (("20 iterations", short), ("40 iterations", long)):
+    print(f"{name}: mean {values.mean():.3f}, spread {values.std(ddof=1):.3f}")
+
+# %% [markdown]
+# **The spread within each method is larger than the difference of the means. Can the two be told apart all the same?**
+
+# %% tags=["hide-output"] mystnb={"image": {"alt": "Left: Dice of eight pairs with 20 and with 40 iterations, joined by lines, of which none falls. Right: three intervals of the difference; the paired one is far shorter than the unpaired one and than that of pairs in another order."}}
+together = metrics.paired_effect(long, short)
+n = len(pairs)
+error = np.sqrt((long.var(ddof=1) + short.var(ddof=1)) / n)
+apart = stats.t.ppf(0.975, 2 * n - 2) * error
+mixed = metrics.paired_effect(long, np.roll(short, 3))  # the control: other pairs
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 2.8), layout="constrained")
+left.plot([0, 1], [short, long], "o-", color="0.4")
+left.set_xticks([0, 1], ["20", "40"])
+left.set_xlabel("iterations")
+left.set_ylabel("Dice")
+reach = {
+    "paired": (together.high - together.low) / 2,
+    "two spreads": apart,
+    "paired with another pair": (mixed.high - mixed.low) / 2,
+}
+for place, (name, half) in enumerate(reach.items()):
+    right.errorbar(together.mean, place, xerr=half, fmt="o", color="black", capsize=3)
+    print(f"{name:25} {together.mean:+.3f} ± {half:.3f}")
+right.axvline(0, color="grey", linewidth=0.8)
+right.set_yticks(range(3), list(reach))
+right.set_xlabel("difference of Dice")
+plt.show()
+assert together.direction == "higher"
+assert reach["paired"] < reach["two spreads"] / 2
+assert reach["paired"] < reach["paired with another pair"] / 2
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# Some abdomens are hard for both. That is in both spreads and cancels in the difference, pair by pair; paired with
+# *another* pair it does not. The interval says how sure the mean difference is for pairs like these. It says nothing about
+# other anatomy, and for networks nothing about other seeds, unless several were trained: with three seeds there are two
+# degrees of freedom, and the interval reaches 4.3 standard errors to either side.
+#
+# </details>
+#
+# ## What Dice hides
+#
+# Dice looks at outlines. Inside an organ a field may do what it likes. Here are three fields for one pair: the true one, the
+# true one with noise *inside the organs*, and none at all. **Which measures will tell the second from the first?**
+
+# %% tags=["hide-output"] mystnb={"image": {"alt": "The fixed image, and the moving image under the deformed grids of the true field and of the field with noise inside the organs: the second grid is crumpled within two organs and equal elsewhere."}}
+pair = phantoms.make("abdomen", (96, 96), 9000)
+truth, labels = pair.displacement[None], pair.fixed_labels[None]
+draw = torch.Generator().manual_seed(0)
+inside = -torch.nn.functional.max_pool2d(-(labels > 0).float(), 9, 1, 4)
+for label in labels.unique():  # away from every outline
+    own = (labels == label).float()
+    inside = inside * (1 - (own - -torch.nn.functional.max_pool2d(-own, 9, 1, 4)))
+noisy = truth + 2 * inside * torch.randn(truth.shape, generator=draw)
+
+
+def measures(u):
+    warped = fields.warp_labels(pair.moving_labels[None], u)[0]
+    overlap = metrics.dice(warped, pair.fixed_labels)
+    distance, _ = metrics.surface_distances(warped, pair.fixed_labels, (1.0, 1.0))
+    return {
+        "Dice": np.mean(list(overlap.values())),
+        "HD95": np.mean(list(distance.values())),
+        "endpoint error": metrics.endpoint_error(u[0], truth[0], pair.region),
+        "folds": float(fold_fraction(u)),
+        "sd log J": float(sd_log_jacobian(u)),
+    }
+
+
+judged = {n: measures(u) for n, u in (("true", truth), ("noisy", noisy))}
+judged["none"] = measures(0 * truth)
+for name, values in judged.items():
+    print(f"{name:6}", "  ".join(f"{key} {value:.3f}" for key, value in values.items()))
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+show_image(axes[0], pair.fixed[0], title="fixed")
+for ax, name, u in zip(axes[1:], ("true", "noisy"), (truth, noisy), strict=True):
+    show_image(ax, pair.moving[0], title=f"moving, {name} field")
+    show_grid(ax, u[0])
+plt.show()
+assert judged["noisy"]["Dice"] > judged["true"]["Dice"] - 0.01
+assert judged["noisy"]["folds"] > 10 * max(judged["true"]["folds"], 1e-4)
+assert judged["noisy"]["endpoint error"] > judged["true"]["endpoint error"] + 0.1
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# Dice does not notice, the surface distance hardly: no outline has moved. Folds, the spread of the Jacobian and the endpoint
+# error notice. The endpoint error needs the truth, which real scans lack; folds and the Jacobian are always there. They
+# have a blind side of their own: the field that does nothing is perfectly smooth.
+#
+# </details>
+#
+# Two fields are better than one: from fixed to moving and back again one should be where one started. How far off one is, is
+# the *inverse consistency error*. It needs no truth either.
+
+# %%
+forth, back = (
+    demons(one[None], other[None], "symmetric", iterations=60).displacement
+    for one, other in ((pair.moving, pair.fixed), (pair.fixed, pair.moving))
+)
+left_over = fields.compose(back, forth).norm(dim=1).mean().item()
+walked = forth.norm(dim=1).mean().item()
+print(f"walked {walked:.2f} voxels, {left_over:.2f} from the start after coming back")
+assert left_over < walked
+
+# %% [markdown]
+# ## Equal steps, equal seconds
+#
+# Networks are compared after training, and training costs. *Equal steps* gives every network as many updates. *Equal seconds*
+# gives all of them the processor time that SHMoAReg took. **Whom does each budget flatter?**
+
+# %% tags=["hide-output"]
+steps = record["steps"]
+for name in steps["steps"]:
+    equal, timed = steps["steps"][name], steps["seconds"][name]
+    print(f"{name:12} equal steps {equal:4}, in equal seconds {timed:4} steps")
+    assert name != "shmoareg" or equal == timed
+errors = {}
+for budget in ("steps", "seconds"):
+    for name in steps["steps"]:
+        own = [r["epe"] for r in rows if (r["method"], r["budget"]) == (name, budget)]
+        if own and not any(value is None for value in own):
+            errors[budget, name] = np.mean(own)
+for budget in ("steps", "seconds"):
+    own = {name: value for (b, name), value in errors.items() if b == budget}
+    order = sorted(own, key=own.__getitem__)
+    print(f"equal {budget}, endpoint error:", {n: round(own[n], 2) for n in order})
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# Equal steps flatter the expensive: nobody asks what a step costs. Equal seconds flatter the cheap, and whoever is well
+# tuned for the machine. Neither is *the* fair one; where the order is the same under both, budget is not what decides.
+# SegReg is no rival like the others: it was handed the true labels of both images.
+#
+# </details>
+#
+# ## An untrained yardstick
+#
+# The easiest way to win is to stop the other one early. Chapter 04's record has the same VoxelMorph on the same pairs after
+# 200 steps and after 1000. **By how much is a method ahead that beats the first?**
+
+# %% tags=["hide-output"]
+amount = recorded("amount").finding.rows
+most = max(row["pairs"] for row in amount)
+brief, long_run = sorted({row["steps"] for row in amount if row["pairs"] == most})
+same = {"trained": "usual motion", "pairs": most}
+options = [same | {"steps": n} for n in (long_run, brief)]
+found = effect_between(amount, *options, "unseen")
+for option in options:
+    fits = [row for row in amount if option.items() <= row.items()]
+    left = [round(row["unseen"], 2) for row in fits]
+    print(f"{option['steps']:5} steps: share of the motion that is left, seeds {left}")
+print(f"difference {found.text(2)}")
+assert found.direction == "lower"
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# Training on alone changes the yardstick by this much. A lead of that size over the shorter training says nothing about the
+# two methods: it may be patience. A curve that has become flat, or a stated rule of stopping, belongs to every number.
+#
+# </details>
+#
+# ## Every measure
+#
+# Now the record: one family, all methods, all measures. A dot is a seed; what is not trained has one.
+
+# %% mystnb={"image": {"alt": "Eight panels, one for each measure: Dice, Hausdorff distance, surface distance, endpoint error, folds, spread of the Jacobian, inverse consistency, seconds. A line for each method, a dot for each seed."}}
+draw_measures(rows, "abdomen")
+
+# %% [markdown]
+# Where does SHMoAReg stand? By the one rule, against each, measure by measure: plus where it is better, minus where it is
+# worse, a dot where the interval holds zero. **Before you look: count how many of these judgements would be wrong by chance
+# if no method differed from any other.**
+
+# %% tags=["hide-output"] mystnb={"image": {"alt": "A table of squares, a line for each rival and a column for each measure, with plus, minus or a dot for SHMoAReg against it; there are squares of all three kinds."}}
+champion = {"method": "shmoareg", "budget": "steps", "refined": False}
+verdicts = comparing.verdicts(rows, champion, comparing.rivals_of(rows, champion))
+words = [one["word"] for one in verdicts]
+counts = {word: words.count(word) for word in ("better", "not told apart", "worse")}
+print(counts)
+print(f"by chance alone {0.05 * len(words):.0f} of {len(words)} would be told apart")
+assert min(counts.values()) > 0, "who wins everywhere should look for the mistake"
+draw_verdicts(verdicts, "abdomen")
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# One in twenty, on either side. A single plus among many is no finding; a column of them is. And nobody wins everywhere:
+# what smooths more folds less and matches less.
+#
+# </details>
+#
+# Where each of the four systems loses, over all families, to methods that were trained alike or not at all:
+
+# %%
+for name in ("shmoareg", "drivenmorph", "rman", "segreg"):
+    mine = {"method": name, "budget": "steps", "refined": False}
+    found = comparing.verdicts(rows, mine, comparing.rivals_of(rows, mine))
+    lost = [one for one in found if one["word"] == "worse"]
+    where = [one["measure"] for one in lost]
+    shown = {key: where.count(key) for key in comparing.MEASURES if key in where}
+    print(f"{name:12} worse in {len(lost):3} of {len(found)}:", shown)
+
+# %% [markdown]
+# ## Cost against size
+#
+# A method that does not fit is no method. Cost was measured at a few small cubes. On double logarithmic axes a straight line
+# is a power of the number of voxels, and its slope the exponent.
+
+# %% mystnb={"image": {"alt": "Four panels against the number of voxels, logarithmic: processor seconds and memory of a pair and of a training step, one line for each network, all rising nearly in proportion."}}
+draw_costs(record["costs"])
+
+# %%
+names = list(dict.fromkeys(row["method"] for row in record["costs"]))
+for name in names:
+    own = [row for row in record["costs"] if row["method"] == name]
+    voxels = [row["edge"] ** 3 for row in own]
+    time = growth_exponent(voxels, [row["step_seconds"] for row in own])
+    memory = growth_exponent(voxels, [row["step_bytes"] for row in own])
+    print(f"{name:12} a training step: time ~ V^{time:.2f}, memory ~ V^{memory:.2f}")
+sizes = (8, 24, 80)
+print("largest cube for a training step, predicted, in", sizes, "GB:")
+for name, edges in comparing.largest_volumes(record["costs"], sizes).items():
+    print(f"{name:12}", [f"{edge}³" for edge in edges])
+    assert edges == sorted(edges)
+
+# %% [markdown]
+# These are predictions: a straight line through small volumes on a CPU. What a library takes beside the numbers
+# themselves differs on a GPU; `make compare` with `--full` measures there.
+#
+# ## Exercises
+#
+# **1.** Write the paired interval for one seed: scores `(n,)` of two methods on the same pairs, and Student's quantile for them.
+# Return mean, lower and upper end, stacked.
+
+
+# %% tags=["solution"]
+def paired_interval(first, second, quantile):
+    """(3,): mean of first - second, and the interval around it."""
+    difference = first - second
+    mean = difference.mean()
+    reach = quantile * difference.std() / len(difference) ** 0.5
+    return torch.stack([mean, mean - reach, mean + reach])
+
+
+# %% tags=["hide-output"]
+check("comparison-interval", paired_interval)
+
+# %% [markdown]
+# **2.** Write the inverse consistency error of two fields `(B, D, *S)`, in two and in three dimensions. `fields.compose` may be
+# used.
+
+
+# %% tags=["solution"]
+def inverse_consistency(forth, back):
+    """Mean distance in voxels between a voxel and where it comes back to."""
+    return fields.compose(back, forth).norm(dim=1).mean()
+
+
+# %% tags=["hide-output"]
+check("comparison-consistency", inverse_consistency)
+
+# %% [markdown]
+# **3.** One step of our network takes 30 ms, one of the other 20 ms. Ours is trained for 400 steps. How many steps may the
+# other take in equal seconds?
+
+# %% tags=["solution"]
+check("comparison-steps", 600, ours=30, theirs=20, count=400)
+
+# %% [markdown]
+# **4.** A training step at 64³ takes 0.5 GB, in proportion to the voxels. Which edge fits into 32 GB?
+
+# %% tags=["solution"]
+check("comparison-edge", 256, edge=64, gigabytes=0.5, room=32)
+
+# %% [markdown]
+# ## To remember
+#
+# * Compare on the same pairs and look at the differences. Say what the interval covers: pairs, seeds, or both.
+# * No measure sees everything. Show those that you lose in.
+# * Say the budget and the rule of stopping; a lead over an unfinished yardstick is patience.
+# * Many judgements: some are wrong by chance.
+# * Cost is a measure too, and it can be predicted.
