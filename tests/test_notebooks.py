@@ -64,6 +64,16 @@ def run_again(notebook: Path) -> tuple[float, float, int]:
     return time.perf_counter() - began, usage.ru_maxrss / 1024, process.returncode
 
 
+@pytest.mark.notebook
+def test_nbval_runs_a_chapter_too():
+    """Whoever tests notebooks with nbval gets the same answer; one chapter stands for all, the others run above."""
+    command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-p", "nbval", "-p", "no:cacheprovider", "-q"]
+    command += ["--no-header", "--nbval-lax", "--nbval-cell-timeout=300", str(tool.NOTEBOOKS / "01_fields.ipynb")]
+    environment = {**os.environ, "MOEREG_BUDGET": "smoke", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=tool.ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
 SCRIPT = """# ---
 # jupyter:
 #   moereg:
