@@ -2,8 +2,8 @@
 
 Inverse consistency and similarity have the limits that part right from wrong registrations of one half of
 `data/experiments/verdict.json`, which also says how often the verdict is right on the other half
-(`moereg.apply.calibration`). The rule sees no anatomy. It tells a failed registration from one that is worth looking at; a good verdict does not
-replace looking.
+(`moereg.apply.calibration`). The rule sees no anatomy. It tells a failed registration from one that is worth looking
+at; a good verdict does not replace looking.
 """
 
 from dataclasses import dataclass
