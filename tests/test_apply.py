@@ -159,18 +159,15 @@ def test_a_mask_of_another_grid_or_of_nothing_is_refused(files):
     [
         ({}, "method: greedy, local correlation"),
         ({"similarity": "mse"}, "method: instance optimisation, mse, 25 steps"),
-        ({"similarity": "mi"}, "method: instance optimisation, mi, 25 steps"),
         ({"method": "demons-symmetric", "refine_steps": 3, "similarity": "mi"}, "demons-symmetric, refined by 3 steps"),
     ],
 )
 def test_a_method_without_weights_brings_two_blobs_together(files, options, told, monkeypatch):
-    """No option given, or a similarity: most of the work is done. For mutual information the moving one is inverted."""
+    """No option given, or a similarity: a good part of the work is done."""
     monkeypatch.setattr(methods, "STEPS", (25,))
-    inverted = options.get("similarity") == "mi" and "method" not in options
     for name, at in (("moving", (15, 13, 12)), ("fixed", (13, 14, 12))):
         ijk = np.stack(np.meshgrid(*[np.arange(n) for n in (14, 14, 13)], indexing="ij"), -1) * 2.0
         values = np.exp(-0.5 * (((ijk - at) / (5, 4, 6)) ** 2).sum(-1)) * (1 + 0.3 * np.sin(ijk[..., 0]))
-        values = 1 - values if inverted and name == "moving" else values
         nib.save(nib.Nifti1Image(values.astype(np.float32), np.diag([2, 2, 2, 1.0])), files / f"{name}.nii.gz")
     done = register_files(
         files / "moving.nii.gz", files / "fixed.nii.gz", init="none", out=files / "o", report=False, **options
@@ -178,8 +175,6 @@ def test_a_method_without_weights_brings_two_blobs_together(files, options, told
     moving, fixed, warped = (
         nib.load(path).get_fdata() for path in (files / "moving.nii.gz", files / "fixed.nii.gz", done.paths[0])
     )
-    if inverted:
-        moving, warped = 1 - moving, 1 - warped
     inner = (slice(1, -1),) * 3
     assert np.abs(warped - fixed)[inner].mean() < 0.65 * np.abs(moving - fixed)[inner].mean()
     assert told in done.said[1]
@@ -282,8 +277,8 @@ GOOD = Findings((0.2, 0.5, 0.8), folds=0.0, inverse_error=0.2, uncovered=0.01)
         ({"uncovered": 0.6}, "no", "0.60 of the fixed one empty (above 0.5)"),
         ({"similarity": (0.2, 0.5, 0.49)}, "with care", "less than before, by 0.010"),
         ({"similarity": (0.2, 0.5, 0.4)}, "no", "by 0.100 (above 0.02)"),
-        ({"similarity": (0.05, 0.06, 0.2)}, "no", "local correlation is 0.20 (below 0.47)"),
-        ({"similarity": (0.05, 0.06, 0.46)}, "no", "below 0.47"),
+        ({"similarity": (0.05, 0.06, 0.2)}, "with care", "local correlation is 0.20 (below 0.25)"),
+        ({"similarity": (0.05, 0.06, 0.07)}, "no", "below 0.1"),
         ({"folds": 0.002, "inverse_error": 4.0}, "no", "above 3.5); the share of folded"),
     ],
 )

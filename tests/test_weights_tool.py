@@ -26,7 +26,7 @@ def test_in_miniature(tmp_path, capsys, monkeypatch):
         tool, "fit", lambda model, pairs, *a, **o: trained_on.append(pairs) or fit(model, pairs, *a, **o)
     )
     tool.main(["abdomen-flat", "--quick", "--out", str(tmp_path)])
-    assert sorted(asked) == [("abdomen", split) for split in ("test", "train", "val")]
+    assert sorted(asked) == [("abdomen", split) for split in ("test", "train", "train", "val")]
     (train,) = trained_on
     assert torch.equal(train[0].fixed, real("abdomen", "train", shape=(24, 24), count=2)[0].fixed)
     card = json.loads((tmp_path / "abdomen-flat.json").read_text())

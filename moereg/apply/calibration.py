@@ -9,11 +9,11 @@ counts for neither.
     no trust from      what no right registration reached
 
 Both are read off one half of the cases, the verdict is tried on the other, whose subjects are others. Chosen are the
-limits of inverse consistency and of the similarity. The others keep their place: a fold is impossible however well the
-labels fit, and of how much the moving image covers the cases say nothing.
+limits of inverse consistency alone. The others keep their place: a fold is impossible however well the labels fit, the
+similarity falls with noise (a right registration of noisy scans has less of it than a wrong one of clean ones), and of
+how much the moving image covers the cases say nothing.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -38,39 +38,36 @@ def findings_of(row: dict) -> Findings:
 def calibrated(rows: Sequence[dict], start: Thresholds = THRESHOLDS) -> Thresholds:
     """Thresholds from the right cases among `rows`, by the module's rule."""
     cases = {kind: [findings_of(row) for row in rows if row["outcome"] == kind] for kind in ("right", "wrong")}
-    right, wrong = (np.array([(case.inverse_error, -case.similarity[2]) for case in of]) for of in cases.values())
+    right, wrong = (np.array([case.inverse_error for case in of]) for of in cases.values())
     if not len(right) or not len(wrong):
         raise ValueError(f"rows must hold right and wrong registrations, got {len(right)} and {len(wrong)}.")
     open_ = [np.array([_is_open(case, start) for case in of]) for of in cases.values()]
-    error, alike = _best_limits(right, wrong, open_)
-    return replace(
-        start,
-        inverse_error=(_up(error), _up(right[:, 0].max())),
-        similarity=(_down(-alike), _down(-right[:, 1].max())),
-    )
+    return replace(start, inverse_error=(_up(_best_limit(right, wrong, open_)), _up(right.max())))
 
 
 def _is_open(found: Findings, start: Thresholds) -> bool:
     """Whether what is not chosen here leaves a case trusted."""
     lost = max(found.similarity[:2]) - found.similarity[2]
-    return found.folds <= start.folds[0] and lost <= start.similarity_lost[0]
+    return (
+        found.folds <= start.folds[0]
+        and lost <= start.similarity_lost[0]
+        and found.similarity[2] >= start.similarity[0]
+    )
 
 
-def _best_limits(right: np.ndarray, wrong: np.ndarray, open_: list[np.ndarray]) -> np.ndarray:
-    """Limits `(error, minus similarity)` among the values of right cases: who lies above none of them is trusted."""
-    best, chosen = (-np.inf, -np.inf), right.max(0)
-    for limits in itertools.product(*(np.unique(column)[::-1] for column in right.T)):  # the loosest first
-        trusted = [
-            ((cases <= np.array(limits)).all(1) & free).sum() for cases, free in zip((right, wrong), open_, strict=True)
-        ]
+def _best_limit(right: np.ndarray, wrong: np.ndarray, open_: list[np.ndarray]) -> float:
+    """Among the errors of right cases: who lies above it is not trusted."""
+    best, chosen = (-np.inf, -np.inf), float(right.max())
+    for limit in np.unique(right)[::-1]:  # the loosest first
+        trusted = [((cases <= limit) & free).sum() for cases, free in zip((right, wrong), open_, strict=True)]
         if (-trusted[1], trusted[0]) > best:
-            best, chosen = (-trusted[1], trusted[0]), np.array(limits)
+            best, chosen = (-trusted[1], trusted[0]), float(limit)
     return chosen
 
 
 def counted(rows: Sequence[dict], thresholds: Thresholds) -> dict[str, dict[str, int]]:
     """outcome -> word of the verdict -> how many cases."""
-    counts = {kind: dict.fromkeys(WORDS, 0) for kind in ("right", "neither", "wrong")}
+    counts: dict[str, dict[str, int]] = {kind: dict.fromkeys(WORDS, 0) for kind in ("right", "neither", "wrong")}
     for row in rows:
         told = verdict(findings_of(row), thresholds)
         counts[row["outcome"]][next(word for word in WORDS if told.startswith(f"Trust: {word}"))] += 1
@@ -88,16 +85,8 @@ def sentence(counts: dict[str, dict[str, int]]) -> str:
 
 
 def _up(value: float) -> float:
-    """Two digits, rounded away from zero."""
-    return _digits(value, lambda digits: np.ceil(digits - 1e-9))
-
-
-def _down(value: float) -> float:
-    return _digits(value, lambda digits: np.floor(digits + 1e-9))
-
-
-def _digits(value: float, rounded) -> float:
+    """Two digits, rounded up."""
     if value == 0:
         return 0.0
-    unit = 10.0 ** (np.floor(np.log10(abs(value))) - 1)
-    return float(np.round(rounded(value / unit) * unit, 12))
+    unit = 10.0 ** (np.floor(np.log10(value)) - 1)
+    return float(np.round(np.ceil(value / unit - 1e-9) * unit, 12))

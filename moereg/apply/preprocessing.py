@@ -25,7 +25,7 @@ SAME_VOXELS = 1.25  # factor of voxel sizes up to which images are left on their
 FAR_VOXELS, FAR_SHAPE, FAR_DEVIATIONS = 2.0, 1.5, 4.0
 LEAST_DEVIATION = 0.02
 
-Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # images and mask (1, 1, *S) -> displacement (1, D, *S)
+Predict = Callable[..., Tensor]  # images and mask (1, 1, *S) -> displacement (1, D, *S)
 
 
 def normalised(image: Tensor, trained: TrainedOn | None) -> Tensor:
@@ -54,8 +54,8 @@ def far_from_training(
     working = working_shape(shape, spacing, trained)
     done, far = [], []
     if working != shape:
-        known = trained.spacing or ()
-        done.append(f"for the network: voxels of {_sizes(spacing)} mm become {_sizes(known)} mm, as in its training")
+        told = _sizes(trained.spacing or ())
+        done.append(f"for the network: voxels of {_sizes(spacing)} mm become {told} mm, as in its training")
         worst = max(max(factor, 1 / factor) for factor in _factors(spacing, trained))
         if worst > FAR_VOXELS:
             far.append(f"voxels are resampled by a factor of {worst:.1f}")

@@ -372,7 +372,7 @@ def _check_size(image: nib.Nifti1Image | nib.MGHImage, path: str | Path, most: i
 def _affine(image: Image) -> np.ndarray:
     """Voxel to millimetres, whatever the file's unit of length; one that says nothing means millimetres."""
     if not isinstance(image, nib.Nifti1Image):
-        return image.affine
+        return cast(np.ndarray, image.affine)
     scale = MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
     return np.diag([scale, scale, scale, 1.0]) @ cast(np.ndarray, image.affine)
 

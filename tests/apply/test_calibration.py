@@ -32,11 +32,12 @@ def test_no_wrong_case_is_trusted_and_as_many_right_ones_as_that_allows():
     bad = [row("wrong", error=e, similarity=(0.2, 0.2, 0.7)) for e in (0.75, 0.85, 4.0)]
     found = calibration.calibrated([*rows, *bad, row("neither", error=9.0)])
     assert found.inverse_error == (0.7, 1.0)
-    assert found.similarity == (0.51, 0.51)
-    kept = {name: getattr(THRESHOLDS, name) for name in ("folds", "similarity_lost", "uncovered", "residual")}
+    kept = {
+        name: getattr(THRESHOLDS, name) for name in ("folds", "similarity", "similarity_lost", "uncovered", "residual")
+    }
     assert {name: getattr(found, name) for name in kept} == kept
-    # Where similarity tells them apart, it decides; a folded case is not trusted anyway, and does not tighten the rest.
-    apart = [*rows, row("wrong", error=0.1, similarity=(0.2, 0.2, 0.4)), row("wrong", error=0.1, folds=0.3)]
+    # What is not trusted anyway does not tighten the rest.
+    apart = [*rows, row("wrong", error=0.1, similarity=(0.1, 0.1, 0.2)), row("wrong", error=0.1, folds=0.3)]
     assert calibration.calibrated(apart).inverse_error == (1.0, 1.0)
     assert calibration.calibrated([row(error=0.1234), row("wrong", error=2.0)]).inverse_error == (0.13, 0.13)
     for alone in ("right", "wrong"):
