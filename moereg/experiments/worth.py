@@ -8,6 +8,7 @@ are those of the processor, so that a busy machine does not change them, and are
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +32,16 @@ AFFINE = "affine"  # the tool whose time is the unit
 
 def linear(moving: Tensor, fixed: Tensor) -> Registration:
     """SimpleITK's affine alone (`moereg.alignment`), images `(1, 1, *S)`."""
-    volumes = [Volume(image[0], Grid(tuple(image.shape[2:]), np.eye(4))) for image in (moving, fixed)]
-    matrix = align(*volumes, "affine").matrix
-    whole = whole_map(torch.zeros(3, *fixed.shape[2:]), volumes[1].grid, matrix)
+    first, second = (Volume(image[0], Grid(_volume_shape(image), np.eye(4))) for image in (moving, fixed))
+    matrix = align(first, second, "affine").matrix
+    whole = whole_map(torch.zeros(3, *fixed.shape[2:]), second.grid, matrix)
     u = in_voxels(whole)[None].to(fixed)
     return Registration(u, fields.sample(moving, u))
+
+
+def _volume_shape(image: Tensor) -> tuple[int, int, int]:
+    depth, height, width = image.shape[2:]
+    return depth, height, width
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,12 @@ class Aligned:
 
 def simpleitk_demons(moving: Tensor, fixed: Tensor) -> Registration:
     """SimpleITK's diffeomorphic Demons with our schedule: three resolutions, elastic smoothing of one voxel."""
-    import SimpleITK as sitk
+    import SimpleITK
 
+    sitk: Any = SimpleITK
     images = [sitk.GetImageFromArray(image[0, 0].numpy()) for image in (moving, fixed)]
     levels = sum(min(fixed.shape[2:]) >= 16 * 2**level for level in (1, 2)) + 1
-    field = None
+    field: Any = None
     for level, number in zip(reversed(range(levels)), ITERATIONS[-levels:], strict=True):
         small = [_shrunk(sitk, image, 2**level) for image in images]
         demons = sitk.DiffeomorphicDemonsRegistrationFilter()
@@ -219,8 +226,10 @@ def worth_table(rows: Sequence[dict], task: str) -> list[tuple[str, float, float
     """(tool, Dice, share of folds, time in units of the affine's) of a task, means over seeds, in the rows' order."""
     own = [row for row in rows if row["task"] == task]
     unit = mean_over_seeds(own, task, AFFINE, "cpu_per_pair")
-    return [
-        (tool, *(mean_over_seeds(own, task, tool, key) for key in ("dice", "fold_fraction")),
-         mean_over_seeds(own, task, tool, "cpu_per_pair") / unit)
-        for tool in dict.fromkeys(row["tool"] for row in own)
-    ]  # fmt: skip
+    table = []
+    for tool in dict.fromkeys(row["tool"] for row in own):
+        dice, folds, seconds = (
+            mean_over_seeds(own, task, tool, key) for key in ("dice", "fold_fraction", "cpu_per_pair")
+        )
+        table.append((tool, dice, folds, seconds / unit))
+    return table

@@ -156,12 +156,13 @@ def draw_worth(rows: list[dict]) -> Figure:
     for axes, task in zip(np.atleast_1d(figure.subplots(1, len(tasks))), tasks, strict=True):
         own = [row for row in rows if row["task"] == task]
         unit = np.mean([row["cpu_per_pair"] for row in own if row["tool"] == "affine"])
-        axes.axhline(
-            np.mean([row["dice"] for row in own if row["tool"] == "nothing"]), color=CONTROL, linestyle=":",
-            label="nothing",
-        )  # fmt: skip
+        still = [row["dice"] for row in own if row["tool"] == "nothing"]
+        if still:
+            axes.axhline(np.mean(still), color=CONTROL, linestyle=":", label="nothing")
         for number, tool in enumerate(tools):
             found = [row for row in own if row["tool"] == tool]
+            if not found:
+                continue
             colour = OTHER if "network" in tool else MEASURED
             times, scores = [row["cpu_per_pair"] / unit for row in found], [row["dice"] for row in found]
             axes.plot(times, scores, marks[number % len(marks)], color=colour, alpha=0.8, label=tool)
