@@ -517,8 +517,9 @@ display(viz.draw(record.finding))
 assert entropy["balance"] > 0.95, "balance leaves them undecided"
 lowest = sorted(entropy, key=entropy.get)[:2]
 assert all("information" in name for name in lowest)
-two = ({"setting": "information"}, {"setting": settings[0]})
+two = [{"setting": "information"}, {"setting": settings[0]}]
 assert experiments.effect_between(rows, *two, "dice").judged("dice") == "not told apart"
+surer = experiments.effect_between(rows, *two, "entropy").direction == "lower"
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
@@ -687,7 +688,8 @@ for words in ("worse", "better", "not told apart"):
 early, frozen = ablation["uniform gates"]["dice"], decisions["frozen routers"]
 scans = counts["hippocampus"]
 said = {
-    "Routers can be made to decide": decisions["information"] == undecided,
+    "Routers can be made to decide": surer,
+    "Decisions cost no accuracy": decisions["information"] == undecided,
     "A trained network relies on its decisions": gates_cost["y"] > 0.1,
     "Reliance comes before decisions": unsure[leans] > 0.95,
     "A choice beats a uniform mixture, early": early == "worse",

@@ -85,7 +85,7 @@ def _shown(axes: Axes) -> Bbox:
 
 def _line_crosses(line: Line2D, box: Bbox) -> bool:
     """Whether a point, or a connecting line where one is drawn, lies in the box."""
-    places = line.get_transform().transform(np.column_stack(line.get_data()).astype(float))
+    places = line.get_transform().transform(np.asarray(line.get_xydata(), dtype=float))  # words of an axis as numbers
     places = places[np.isfinite(places).all(1)]
     if len(places) > 1 and line.get_linestyle() not in ("None", "none", " ", ""):
         between = [np.linspace(a, b, 50) for a, b in itertools.pairwise(places)]

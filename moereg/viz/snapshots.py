@@ -71,7 +71,7 @@ def write_snapshots(path: str | Path, kept: Sequence[tuple[int, Registration]]) 
     for name in kept[0][1].routing:
         arrays[name] = torch.stack([result.routing[name].logits for _, result in kept]).half().numpy()
     with whole(path) as unfinished:
-        np.savez_compressed(unfinished, **arrays)
+        np.savez_compressed(unfinished, allow_pickle=False, **arrays)
     return Path(path)
 
 

@@ -51,6 +51,16 @@ def test_a_line_that_crosses_without_a_point_in_the_legend_and_points_without_a_
     assert covered(lambda axes: axes.plot([0.5, 1], [0.85, 0.95], "o", markersize=1)) == []
 
 
+def test_axes_of_words():
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot(["liver", "spleen"], [0.0, 1.0], label="named")
+    axes.legend(loc="upper left")
+    assert legends_over_data(figure) == []
+    axes.legend(loc="upper right")
+    assert legends_over_data(figure) == ["the legend of a panel lies over a line or its points"]
+
+
 def test_a_legend_of_the_figure():
     figure, axes = panel()
     axes.plot([0, 1], [0, 1], label="named")
