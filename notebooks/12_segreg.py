@@ -150,11 +150,11 @@ for start, end, label in arrows:
 bent = {"arrowstyle": "->", "connectionstyle": "arc3,rad=0.25", "color": "#b70b60"}
 ax.annotate("", (7.9, 0.2), (0.8, -0.1), arrowprops=bent)
 note = "masks $F_r$ of the fixed image (R, B, 1, *S)"
-ax.text(4.4, -0.72, note, ha="center", color="#b70b60", fontsize=8)
+ax.text(4.4, -1.0, note, ha="center", color="#b70b60", fontsize=8)
 for name, (x, y) in boxes.items():
     frame = {"fc": "#eef2ff", "boxstyle": "round,pad=0.4"}
     ax.text(x, y, name, ha="center", va="center", fontsize=8, bbox=frame)
-ax.set(xlim=(-1.2, 11.2), ylim=(-1.1, 1.5))
+ax.set(xlim=(-1.2, 11.2), ylim=(-1.25, 1.5))
 ax.set_axis_off()
 plt.show()
 
@@ -538,7 +538,7 @@ def compared(rows, key, first, measures):
             line = f"  {way:26}{mean_over(rows, measured, **{key: way}):8.3f}"
             if way != first:
                 effect = effect_between(rows, {key: way}, {key: first}, measured)
-                line += f"  {effect.text()}, {effect.seeds} seeds, {effect.direction}"
+                line += f"  {effect.text()}, seeds: {effect.seeds}, {effect.direction}"
             print(line)
 
 

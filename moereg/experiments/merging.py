@@ -44,9 +44,9 @@ class _EqualRegistration(SegmentedRegistration):
         weights = batch / (len(phi) * own.flatten(1).mean(1))
         warped, inside = sample(inputs[0], phi), dilated(own, self.rim)
         items = range(len(phi))
-        alike = [similarity(warped[i : i + 1], inputs[1][i : i + 1]) for i in items]
-        rough = [diffusion_within(phi[i : i + 1], inside[i : i + 1]) for i in items]
-        return tuple((weights * torch.stack(terms)).sum() / batch for terms in (alike, rough))
+        alike = torch.stack([similarity(warped[i : i + 1], inputs[1][i : i + 1]) for i in items])
+        rough = torch.stack([diffusion_within(phi[i : i + 1], inside[i : i + 1]) for i in items])
+        return (weights * alike).sum() / batch, (weights * rough).sum() / batch
 
 
 class OrgansAlone(nn.Module):
@@ -79,7 +79,8 @@ def merges(task: Task, protocol: RegionProtocol, *, softness: float = 2.0, on_ro
     for seed in protocol.seeds:
         whole = train_one(task, protocol, seed)
         model = cast(SegReg, train_one(task, protocol, seed, wrap=region_wrapper(task, protocol)))
-        equal = train_one(task, protocol, seed, wrap=lambda backbone: EqualRegions(sizes, backbone=backbone))
+        alike = train_one(task, protocol, seed, wrap=lambda backbone: EqualRegions(sizes, backbone=backbone))
+        equal = cast(SegReg, alike)
         soft = SegReg(replace(sizes, softness=softness), backbone=model.backbone).eval()
         methods = {
             "whole images": whole,
