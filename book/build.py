@@ -21,7 +21,7 @@ import nbformat
 import yaml
 
 from book import chapters as added
-from book import glossary, live, made, previews, reading, subjects, trim, views
+from book import glossary, live, made, pictures, previews, reading, subjects, trim, views
 from moereg.viz.report import fragment
 from tools import claims, node
 from tools.notebooks import WIDGET_VIEW, outputs_below, widget_state
@@ -157,6 +157,7 @@ def build() -> None:
         trim.trim(SITE, VENDOR / "mathjax")
     except (trim.TrimError, node.NodeMissing) as error:
         raise BookError(str(error)) from error
+    pictures.shrink(SITE)
     previews.add_previews(SITE, live.picture(), added.site_settings()["address"])
     print(f"make book: {SITE / 'index.html'}")
 
