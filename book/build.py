@@ -21,7 +21,20 @@ import nbformat
 import yaml
 
 from book import chapters as added
-from book import command_line, comparison, devices, glossary, live, made, previews, reading, subjects, trim, views
+from book import (
+    command_line,
+    comparison,
+    devices,
+    glossary,
+    live,
+    made,
+    pictures,
+    previews,
+    reading,
+    subjects,
+    trim,
+    views,
+)
 from moereg import cli
 from moereg.viz.report import fragment
 from tools import claims, node
@@ -166,6 +179,7 @@ def build() -> None:
         trim.trim(SITE, VENDOR / "mathjax")
     except (trim.TrimError, node.NodeMissing) as error:
         raise BookError(str(error)) from error
+    pictures.shrink(SITE)
     previews.add_previews(SITE, live.picture(), added.site_settings()["address"])
     print(f"make book: {SITE / 'index.html'}")
 

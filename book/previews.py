@@ -10,7 +10,7 @@ from pathlib import Path
 LONGEST = 200
 ARTICLE = re.compile(r"<article.*?</article>", re.DOTALL)
 PARAGRAPH = re.compile(r"<(?:p|dd)(?: [^>]*)?>(.*?)</(?:p|dd)>", re.DOTALL)
-FIGURE = re.compile(r'<img[^>]* src="((?:\.\./)*_images/[^"]+\.png)"')
+FIGURE = re.compile(r'<img[^>]* src="((?:\.\./)*_images/[^"]+\.(?:png|webp))"')
 DEFAULT = "_static/preview.png"
 
 

@@ -2,9 +2,11 @@
 
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from book import build, previews, trim
+from book import build, pictures, previews, trim
 
 PAGE = (
     "<html><head><title>Fields &amp; warps</title>"
@@ -89,3 +91,15 @@ def test_a_long_description_ends_with_a_word():
     text = previews.description("<p>" + "word " * 80 + "</p>")
     assert len(text) <= 202
     assert re.fullmatch(r"(word )+…", text)
+
+
+def test_figures_become_smaller_and_pages_show_them(tmp_path):
+    (tmp_path / "_images").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "_images" / "large.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "_images" / "small.png")
+    page = tmp_path / "page.html"
+    page.write_text('<img src="_images/large.png"><img src="_images/small.png">')
+    pictures.shrink(tmp_path)
+    assert page.read_text() == '<img src="_images/large.webp"><img src="_images/small.png">'
+    assert {path.name for path in (tmp_path / "_images").iterdir()} == {"large.webp", "small.png"}
