@@ -206,7 +206,8 @@ for budget in ("steps", "seconds"):
 for budget in ("steps", "seconds"):
     own = {name: value for (b, name), value in errors.items() if b == budget}
     order = sorted(own, key=own.__getitem__)
-    print(f"equal {budget}, endpoint error:", {n: round(own[n], 2) for n in order})
+    said = {name: round(float(own[name]), 2) for name in order}
+    print(f"equal {budget}, endpoint error:", said)
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>

@@ -1,5 +1,6 @@
 """How well two label maps agree, and how far a field is from the truth."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -60,6 +61,7 @@ def surface_distances(
     from monai.metrics.surface_distance import compute_average_surface_distance
 
     hd95, asd = {}, {}
+    warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)  # MONAI to itself
     for label in shared_labels(warped, fixed):
         masks = [(labels == label) for labels in (warped, fixed)]
         box = _bounding_box(masks[0] | masks[1])

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from moereg.experiments.comparing import MEASURES, row_name
 from moereg.metrics import UNDECIDED
-from moereg.viz.palette import CONTROL, MEASURED, OTHER, REFERENCE
+from moereg.viz.palette import MEASURED, OTHER, REFERENCE
 from moereg.viz.style import heading
 
 WORDS = ("worse", UNDECIDED, "better")
@@ -63,7 +64,7 @@ def draw_verdicts(found: Sequence[dict], task: str) -> Figure:
         table[rivals.index(row_name(one["rival"])), keys.index(one["measure"])] = WORDS.index(one["word"])
     figure = Figure(figsize=(7.2, 0.3 * len(rivals) + 1.2), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(table, cmap=ListedColormap([CONTROL, "#e6e6e6", MEASURED]), vmin=0, vmax=2, aspect="auto")
+    axes.imshow(table, cmap=ListedColormap([OTHER, "#e6e6e6", MEASURED]), vmin=0, vmax=2, aspect="auto")
     for (line, column), value in np.ndenumerate(table):
         sign = "" if np.isnan(value) else "−·+"[int(value)]
         axes.text(column, line, sign, ha="center", va="center", color="black" if value == 1 else "white")
@@ -91,6 +92,7 @@ def draw_costs(costs: Sequence[dict]) -> Figure:
         heading(axes, title)
         axes.set_xlabel("voxels", fontsize=8)
         axes.tick_params(labelsize=7, which="both")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     lines, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(lines, labels, ncols=len(names), loc="outside lower center", fontsize=8, frameon=False)
     return figure
