@@ -75,7 +75,7 @@ def register_files(
 
     Args:
         weights: a file, or the name of a network in `data/weights`.
-        method: a method without weights, a row of `moereg.classical.METHODS`. Without either, instance optimisation.
+        method: a method without weights, a row of `moereg.classical.METHODS`. Without either, "greedy".
         init: "auto", "none", "centre", "rigid" or "affine".
         refine_steps: of instance optimisation after the method; 0 is none. The report shows the network's routing,
             not what came after it.

@@ -31,6 +31,7 @@ LEAST = [
         {
             "moving": Path("m"),
             "fixed": Path("f"),
+            "data": None,
             "weights": None,
             "method": None,
             "init": "auto",
@@ -130,6 +131,7 @@ MOST = [
         {
             "moving": Path("m"),
             "fixed": Path("f"),
+            "data": None,
             "weights": None,
             "method": "demons-log",
             "init": "rigid",
