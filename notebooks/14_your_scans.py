@@ -585,7 +585,7 @@ assert pays > 1000
 # | NIfTI: array, affine to millimetres right, front, head; units in the header | axes are exchanged and flipped when read, never resampled |
 # | ITK and ANTs: displacement on the fixed grid, millimetres left, back, head, of the native moving file | alignment and deformation in one file, interpolated once |
 # | Mattes et al. 2003: mutual information for alignment | several starts, coarse to fine; given up where it gains nothing |
-# | | thresholds of the last line; instance optimisation where no method is named |
+# | | thresholds of the last line; a diffeomorphic search where no method is named |
 
 # %% [markdown]
 # ## Exercises
