@@ -515,7 +515,8 @@ def show_routing(temperature=1.0):
 
 temperatures = [0.25, 0.5, 1.0, 2.0, 4.0, 16.0]
 start = {"temperature": 1.0}
-stills(show_routing, alt="Entropy, load, importance.", start=start, temperature=temperatures)
+says = "Entropy, load, importance."
+stills(show_routing, alt=says, start=start, temperature=temperatures)
 
 # %% tags=["hide-output"]
 cold, hot = at_temperature(0.25), at_temperature(16.0)

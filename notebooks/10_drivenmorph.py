@@ -247,9 +247,15 @@ for name in ("difference", "deformation"):
 assert count == 2 * len(model.sizes.widths)
 
 # %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# One for each axis of each level, a handful. All the rest of the network says where images differ; how the difference moves tissue is
+# the formula's.
+#
+# </details>
+#
 # Trained on abdomens, beside an untrained network and classical Demons, which gets several numbers of *iterations*: an iteration of
-# Demons and a round of DrivenMorph both make one force and one update. DrivenMorph has six. **With how many iterations does Demons
-# overtake the trained network? And how far does the untrained one come?**
+# Demons and a round of DrivenMorph both make one force and one update. DrivenMorph has six.
 
 # %%
 shape = budget.pick(smoke=(64, 64), full=(160, 160))
@@ -290,6 +296,9 @@ methods = {"before": (0, classical.identity), "untrained": (6, untrained)}
 methods["DrivenMorph"] = (6, model)
 for each in (2, 10, 20, 53):
     methods[f"Demons, {each} on each level"] = (3 * each, classical_with(each))
+
+# %% [markdown]
+# **With how many iterations does Demons overtake the trained network? And how far does the untrained one come?**
 
 # %% tags=["hide-output"]
 rows = table(methods)

@@ -116,16 +116,16 @@ assert reach["paired"] < reach["paired with another pair"] / 2
 # Some abdomens are hard for both. That is in both spreads and cancels in the difference, pair by pair; paired with
 # *another* pair it does not. The interval says how sure the mean difference is for pairs like these. It says nothing about
 # other anatomy, and for networks nothing about other seeds, unless several were trained: with three seeds there are two
-# degrees of freedom, and the interval reaches 4.3 standard errors to either side.
+# degrees of freedom, and the interval reaches more than four standard errors to either side.
 #
 # </details>
 #
 # ## What Dice hides
 #
 # Dice looks at outlines. Inside an organ a field may do what it likes. Here are three fields for one pair: the true one, the
-# true one with noise *inside the organs*, and none at all. **Which measures will tell the second from the first?**
+# true one with noise *inside the organs*, and none at all.
 
-# %% tags=["hide-output"] mystnb={"image": {"alt": "The fixed image, and the moving image under the deformed grids of the true field and of the field with noise inside the organs: the second grid is crumpled within two organs and equal elsewhere."}}
+# %%
 pair = phantoms.make("abdomen", (96, 96), 9000)
 truth, labels = pair.displacement[None], pair.fixed_labels[None]
 draw = torch.Generator().manual_seed(0)
@@ -148,7 +148,10 @@ def measures(u):
         "sd log J": float(sd_log_jacobian(u)),
     }
 
+# %% [markdown]
+# **Which measures will tell the second from the first?**
 
+# %% tags=["hide-output"] mystnb={"image": {"alt": "The fixed image, and the moving image under the deformed grids of the true field and of the field with noise inside the organs: the second grid is crumpled within two organs and equal elsewhere."}}
 judged = {n: measures(u) for n, u in (("true", truth), ("noisy", noisy))}
 judged["none"] = measures(0 * truth)
 for name, values in judged.items():
