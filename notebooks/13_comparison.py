@@ -123,9 +123,9 @@ assert reach["paired"] < reach["paired with another pair"] / 2
 # ## What Dice hides
 #
 # Dice looks at outlines. Inside an organ a field may do what it likes. Here are three fields for one pair: the true one, the
-# true one with noise *inside the organs*, and none at all. **Which measures will tell the second from the first?**
+# true one with noise *inside the organs*, and none at all.
 
-# %% tags=["hide-output"] mystnb={"image": {"alt": "The fixed image, and the moving image under the deformed grids of the true field and of the field with noise inside the organs: the second grid is crumpled within two organs and equal elsewhere."}}
+# %%
 pair = phantoms.make("abdomen", (96, 96), 9000)
 truth, labels = pair.displacement[None], pair.fixed_labels[None]
 draw = torch.Generator().manual_seed(0)
@@ -149,6 +149,10 @@ def measures(u):
     }
 
 
+# %% [markdown]
+# **Which measures will tell the second from the first?**
+
+# %% tags=["hide-output"] mystnb={"image": {"alt": "The fixed image, and the moving image under the deformed grids of the true field and of the field with noise inside the organs: the second grid is crumpled within two organs and equal elsewhere."}}
 judged = {n: measures(u) for n, u in (("true", truth), ("noisy", noisy))}
 judged["none"] = measures(0 * truth)
 for name, values in judged.items():
