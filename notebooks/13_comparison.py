@@ -116,7 +116,7 @@ assert reach["paired"] < reach["paired with another pair"] / 2
 # Some abdomens are hard for both. That is in both spreads and cancels in the difference, pair by pair; paired with
 # *another* pair it does not. The interval says how sure the mean difference is for pairs like these. It says nothing about
 # other anatomy, and for networks nothing about other seeds, unless several were trained: with three seeds there are two
-# degrees of freedom, and the interval reaches 4.3 standard errors to either side.
+# degrees of freedom, and the interval reaches more than four standard errors to either side.
 #
 # </details>
 #
