@@ -196,8 +196,15 @@ def test_every_text_file_is_opened_with_its_encoding():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
             if name in ("read_text", "write_text", "open", "TextIOWrapper"):
-                binary = any(isinstance(a, ast.Constant) and "b" in str(a.value) for a in node.args)
-                other = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") in ("os", "gzip")
+                constants = [part.value for a in node.args for part in ast.walk(a) if isinstance(part, ast.Constant)]
+                binary = any("b" in str(value) for value in constants)
+                other = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") in (
+                    "os",
+                    "gzip",
+                    "tarfile",
+                    "file",
+                    "Image",
+                )
                 if not binary and not other and "encoding" not in {keyword.arg for keyword in node.keywords}:
                     found.append(f"{path.name}:{node.lineno}")
     assert found == []

@@ -41,7 +41,12 @@ FROM_NPM = {
             "df1201d19d03241a2897d39c3d38768177df1cbd4bde06327b321cb83461ae89",
         ),
     },
-    "mathjax@3.2.2": build.FROM_NPM["mathjax@3.2.2"],
+    "mathjax@3.2.2": {
+        "es5/tex-svg-full.js": (
+            "tex-svg-full.js",
+            "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6",
+        ),
+    },
 }
 
 

@@ -30,7 +30,7 @@ from moereg.metrics import dice
 from moereg.regularity import fold_fraction
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORD = ROOT / "data" / "experiments" / "verdict.json"
+RECORD = ROOT / "data" / "registering" / "verdict.json"
 PHANTOM_SHAPE = (32, 32, 32)
 SETS = {"hippocampus": 2, "abdomen": 2, "brain": 2}  # pairs of each half
 TURN, NOISE = torch.pi / 3, 0.3

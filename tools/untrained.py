@@ -33,7 +33,7 @@ from moereg.physical import Displacement, in_voxels, pull, whole_map
 from moereg.regularity import fold_fraction
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORD = ROOT / "data" / "experiments" / "untrained.json"
+RECORD = ROOT / "data" / "registering" / "untrained.json"
 MNI_SHAPE, BRAIN_SHAPE = (48, 56, 48), (48, 48, 48)
 PAIRS = {"hippocampus": 8, "mni152": 4, "brain": 4}
 CANDIDATES = ("demons-diffeomorphic", "instance", "greedy")

@@ -1,6 +1,6 @@
 """Which method registers a pair: a network, a method without training, or the best of these where none is asked for.
 
-`python -m tools.untrained` measures them on pairs that everybody can get; `data/experiments/untrained.json` holds what
+`python -m tools.untrained` measures them on pairs that everybody can get; `data/registering/untrained.json` holds what
 it found, and says which one is the default.
 """
 

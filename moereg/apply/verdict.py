@@ -1,7 +1,7 @@
 """Does a registration deserve trust? One rule, its thresholds in one place.
 
 Inverse consistency has the limits that part right from wrong registrations of one half of
-`data/experiments/verdict.json`, which also says how often the verdict is right on the other half
+`data/registering/verdict.json`, which also says how often the verdict is right on the other half
 (`moereg.apply.calibration`). The rule sees no anatomy. It tells a failed registration from one that is worth looking
 at; a good verdict does not replace looking.
 """

@@ -39,7 +39,9 @@ def reset_peak() -> int:
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the kernel's record of the largest size starts anew
+        Path("/proc/self/clear_refs").write_text(
+            "5", encoding="ascii"
+        )  # the kernel's record of the largest size starts anew
     return peak()
 
 
@@ -47,7 +49,7 @@ def peak() -> int:
     """Largest resident bytes since `reset_peak`, or since the start where the system knows only that."""
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     import resource  # not there on Windows
 

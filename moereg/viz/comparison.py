@@ -9,7 +9,7 @@ from matplotlib.ticker import NullFormatter
 
 from moereg.experiments.comparing import MEASURES, row_name
 from moereg.metrics import UNDECIDED
-from moereg.viz.palette import MEASURED, OTHER, REFERENCE
+from moereg.viz.palette import BETWEEN, MEASURED, OTHER, REFERENCE, SECOND_CONTROL
 from moereg.viz.style import heading
 
 WORDS = ("worse", UNDECIDED, "better")
@@ -64,10 +64,10 @@ def draw_verdicts(found: Sequence[dict], task: str) -> Figure:
         table[rivals.index(row_name(one["rival"])), keys.index(one["measure"])] = WORDS.index(one["word"])
     figure = Figure(figsize=(7.2, 0.3 * len(rivals) + 1.2), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(table, cmap=ListedColormap([OTHER, "#e6e6e6", MEASURED]), vmin=0, vmax=2, aspect="auto")
+    axes.imshow(table, cmap=ListedColormap([OTHER, SECOND_CONTROL, MEASURED]), vmin=0, vmax=2, aspect="auto")
     for (line, column), value in np.ndenumerate(table):
         sign = "" if np.isnan(value) else "−·+"[int(value)]
-        axes.text(column, line, sign, ha="center", va="center", color="black" if value == 1 else "white")
+        axes.text(column, line, sign, ha="center", va="center", color=REFERENCE if value == 1 else BETWEEN)
     axes.set_xticks(range(len(keys)), [SHORT[key] for key in keys], fontsize=8)
     axes.set_yticks(range(len(rivals)), rivals, fontsize=8)
     heading(axes, f"{task}: + better than, − worse than, · not told apart from")

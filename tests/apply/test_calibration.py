@@ -10,7 +10,7 @@ from moereg.apply import calibration
 from moereg.apply.verdict import THRESHOLDS, Thresholds
 from tools import trust
 
-RECORD = json.loads(Path("data/experiments/verdict.json").read_text(encoding="utf-8"))
+RECORD = json.loads(Path("data/registering/verdict.json").read_text(encoding="utf-8"))
 
 
 def row(outcome="right", *, folds=0.0, error=0.5, similarity=(0.2, 0.2, 0.8)):

@@ -100,7 +100,7 @@ def test_the_seed_reaches_the_data_the_first_weights_and_the_order_of_the_pairs(
 def test_an_interrupted_training_goes_on_where_it_stopped(pairs, tmp_path, capsys):
     _, expected, whole = train(tmp_path / "whole")
     first, *order = pairs.read  # the number of axes is read off the first pair, then one pair a step
-    assert (first, len(order)) == (0, 4)
+    assert (first, len(order)) == (0, 4 + len(pairs))  # then the weights are told what they were trained on
 
     pairs.read, pairs.allowed = [], 4  # stops in the fourth step, after a checkpoint at the second
     train(tmp_path / "cut", code=130)

@@ -64,6 +64,16 @@ CASES = {
         12500,
         {1000: "less often", 80: "Upside down", 200000: "every step either", 5: "Visits of one pair"},
     ),
+    "comparison-steps": (
+        {"ours": 0.2, "theirs": 0.5, "count": 300},
+        120,
+        {750: "other way round", 300: "equal steps", 1: "Seconds of all our steps"},
+    ),
+    "comparison-edge": (
+        {"edge": 64, "gigabytes": 1.0, "room": 8.0},
+        128,
+        {512: "third root", 181: "square root", 64: "By what factor"},
+    ),
     "scans-volume": (
         {"rows": [[0.0, -2.0, 0.0], [1.5, 0.0, 0.0], [0.0, 0.0, 3.0]]},
         9,

@@ -8,7 +8,7 @@ import pytest
 from moereg.apply.methods import DEFAULT
 from moereg.experiments.untrained import means, untrained_sentences
 
-RECORD = json.loads(Path("data/experiments/untrained.json").read_text(encoding="utf-8"))
+RECORD = json.loads(Path("data/registering/untrained.json").read_text(encoding="utf-8"))
 
 
 def row(pair, method, dice, epe=None, seconds=1.0):

@@ -43,7 +43,8 @@ def test_defaults():
         "checkpoint_every": 100,
     }
     assert asdict(History()) == {"loss": [], "similarity": [], "dice": [], "seconds": 0.0, "lengthened": []}
-    assert {"lncc": similarity.lncc, "mse": similarity.mse} == SIMILARITIES
+    known = {"lncc": similarity.lncc, "mse": similarity.mse, "mi": similarity.mutual_information}
+    assert known == SIMILARITIES
 
 
 @pytest.mark.parametrize("name", ["steps", "pairs_per_step", "accumulate", "checkpoint_every", "window"])
@@ -72,8 +73,8 @@ def test_weights_are_zero_or_more(name):
             TrainingConfig(**{name: wrong})
 
 
-def test_similarity_is_one_of_two():
-    with pytest.raises(ValueError, match="similarity must be one of 'lncc', 'mse', got 'nmi'"):
+def test_similarity_is_one_of_three():
+    with pytest.raises(ValueError, match="similarity must be one of 'lncc', 'mse', 'mi', got 'nmi'"):
         replace(TrainingConfig(), similarity="nmi")
 
 

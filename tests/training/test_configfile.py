@@ -89,7 +89,7 @@ def test_files_that_are_none(tmp_path):
         ({"smoothness": True}, "smoothness must be zero or more, got True"),
         ({"seed": "x"}, "seed must be a whole number"),
         ({"seed": 1.5}, "seed must be a whole number"),
-        ({"similarity": 3}, "similarity must be one of 'lncc', 'mse'"),
+        ({"similarity": 3}, "similarity must be one of 'lncc', 'mse', 'mi'"),
         ({"schedule": "linear"}, "schedule must be one of 'cosine', 'constant', got 'linear'"),
         ({"checkpointing": 1}, "checkpointing must be true or false, got 1"),
         ({"compile": "no"}, "compile must be true or false, got 'no'"),

@@ -130,7 +130,7 @@ class TestBadInput:
     def test_config(self):
         with pytest.raises(ValueError, match="steps must be a positive integer, got 0"):
             TrainingConfig(steps=0)
-        with pytest.raises(ValueError, match="similarity must be one of 'lncc', 'mse', got 'nmi'"):
+        with pytest.raises(ValueError, match="similarity must be one of 'lncc', 'mse', 'mi', got 'nmi'"):
             TrainingConfig(similarity="nmi")
         with pytest.raises(ValueError, match="smoothness must be zero or more, got -1"):
             TrainingConfig(smoothness=-1)

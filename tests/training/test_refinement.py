@@ -112,7 +112,7 @@ def test_defaults_are_those_of_a_training(waves):
 def test_bad_input(waves):
     with pytest.raises(ValueError, match="steps must be a positive integer, got 0"):
         refine(identity, *waves, 0)
-    with pytest.raises(ValueError, match="similarity must be one of 'lncc', 'mse', got 'nmi'"):
+    with pytest.raises(ValueError, match="similarity must be one of 'lncc', 'mse', 'mi', got 'nmi'"):
         refine(identity, *waves, similarity="nmi")
 
 

@@ -48,11 +48,12 @@ class Found:
         ("way", segreg.draw_quality),
         ("regularity", segreg.draw_regularity),
         ("merge", segreg.draw_merges),
+        ("tool", experiments.draw_worth),
     ],
 )
 def test_rows_are_drawn_by_what_they_hold(key, drawing, monkeypatch):
     assert DRAWINGS[key] is drawing
-    assert len(DRAWINGS) == 17
+    assert len(DRAWINGS) == 18
     seen = []
     monkeypatch.setitem(DRAWINGS, key, lambda rows: seen.append(rows) or Figure())
     rows = [{"seed": 0, key: 1.0}]
