@@ -198,13 +198,8 @@ def test_every_text_file_is_opened_with_its_encoding():
             if name in ("read_text", "write_text", "open", "TextIOWrapper"):
                 constants = [part.value for a in node.args for part in ast.walk(a) if isinstance(part, ast.Constant)]
                 binary = any("b" in str(value) for value in constants)
-                other = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") in (
-                    "os",
-                    "gzip",
-                    "tarfile",
-                    "file",
-                    "Image",
-                )
+                owner = getattr(getattr(node.func, "value", None), "id", "")
+                other = owner in ("os", "gzip", "tarfile", "file", "Image")
                 if not binary and not other and "encoding" not in {keyword.arg for keyword in node.keywords}:
                     found.append(f"{path.name}:{node.lineno}")
     assert found == []

@@ -39,9 +39,8 @@ def reset_peak() -> int:
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text(
-            "5", encoding="ascii"
-        )  # the kernel's record of the largest size starts anew
+        # The kernel's record of the largest size starts anew.
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return peak()
 
 
