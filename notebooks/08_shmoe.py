@@ -54,7 +54,7 @@ from moereg.viz.figures import expert_legend, show_experts, show_image
 from moereg.viz.palette import expert_colours
 
 plt.rcParams["figure.dpi"] = 110
-torch.manual_seed(0)
+_ = torch.manual_seed(0)
 
 # %% [markdown]
 # ## From failure: one kernel for everything
