@@ -23,7 +23,7 @@ from nbformat import NotebookNode
 
 from tools.course_check import SETTINGS
 from tools.figure_watch import FILE
-from tools.notebooks import ROOT, WIDGET_VIEW, made
+from tools.notebooks import ROOT, WIDGET_VIEW, made, one_thread
 
 START = "from tools.figure_watch import watch; watch(get_ipython()); del watch"
 # What differs from run to run and says nothing: places in memory.
@@ -37,7 +37,7 @@ def rerun(path: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "figures.jsonl"
         python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, FILE: str(notes), "PYTHONPATH": python_path}
+        environment = {**one_thread(), FILE: str(notes), "PYTHONPATH": python_path}
         client = NotebookClient(
             again,
             timeout=600,
