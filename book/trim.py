@@ -27,6 +27,10 @@ ICON = re.compile(r'<i class="([^"]*\bfa-[^"]*)"([^>]*)></i>')
 ICON_SCRIPT = re.compile(r"<script[^>]*scripts/fontawesome\.js[^>]*></script>|<link[^>]*scripts/fontawesome\.js[^>]*>")
 UNNAMED = '<summary><span class="toctree-toggle"'  # opens a branch of the sidebar's contents
 NAMED = '<summary aria-label="Show or hide the pages below"><span class="toctree-toggle"'
+WIDE_FORMULA = '<mjx-container class="MathJax" jax="SVG" display="true"'
+# Parameters of a long signature, one a line: a list of definitions that defines nothing.
+SIGNATURE = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*?</em>,</dd>\n)+)</dl>')
+ITEM = re.compile(r"<dd>(.*?)</dd>")
 STYLES = ("solid", "brands", "regular", "lg", "fw", "xs", "sm", "xl", "2x", "3x")
 
 
@@ -42,7 +46,7 @@ def trim(site: Path, mathjax: Path) -> None:
     shapes = icons((site / "_static" / "scripts" / "fontawesome.js").read_text(encoding="utf-8"))
     for path, text in pages.items():
         changed = with_icons(with_formulas(text, drawn, root="../" * (len(path.relative_to(site).parts) - 1)), shapes)
-        path.write_text(changed, encoding="utf-8")
+        path.write_text(accessible(changed), encoding="utf-8")
 
 
 # ---- formulas ----
@@ -128,5 +132,19 @@ def with_icons(page: str, shapes: dict[str, tuple[str, str, str]]) -> str:
             f'<path fill="currentColor" d="{d}"/></svg>'
         )
 
-    # A toggle that is an icon only has no name for those who hear the page.
-    return ICON_SCRIPT.sub("", ICON.sub(put, page)).replace(UNNAMED, NAMED)
+    return ICON_SCRIPT.sub("", ICON.sub(put, page))
+
+
+# ---- for those who hear the page, or go through it by keys ----
+
+
+def accessible(page: str) -> str:
+    """The page with names, roles and stops that Sphinx and MathJax leave out."""
+    page = page.replace(UNNAMED, NAMED)  # a toggle that is an icon only has no name
+    page = page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # holds no list items
+    page = page.replace(WIDE_FORMULA, f'{WIDE_FORMULA} tabindex="0"')  # scrolls where it is wider than the page
+    return SIGNATURE.sub(lambda found: f'<ul class="sig-params">{ITEM.sub(_item, found[1])}</ul>', page)
+
+
+def _item(found: re.Match) -> str:
+    return f"<li>{found[1]}</li>"

@@ -59,7 +59,7 @@ def test_icons_become_shapes_and_their_script_is_left_away():
         '<svg class="svg-inline--fa fa-solid fa-bars fa-lg" data-mode="x" aria-hidden="true" viewBox="0 0 448 512">'
         in page
     )
-    assert trim.with_icons(trim.UNNAMED, shapes) == trim.NAMED
+    assert trim.accessible(trim.UNNAMED) == trim.NAMED
     with pytest.raises(trim.TrimError, match="icons must be among those of the theme, got 'bars'"):
         trim.with_icons(PAGE, {})
 
@@ -103,3 +103,21 @@ def test_figures_become_smaller_and_pages_show_them(tmp_path):
     pictures.shrink(tmp_path)
     assert page.read_text() == '<img src="_images/large.webp"><img src="_images/small.png">'
     assert {path.name for path in (tmp_path / "_images").iterdir()} == {"large.webp", "small.png"}
+
+
+def test_roles_and_stops_that_sphinx_and_mathjax_leave_out():
+    citations = '<div role="list" class="citation-list">\n<div class="citation">A</div>\n</div>'
+    assert trim.accessible(citations) == citations.replace('role="list" ', "")
+    wide = '<mjx-container class="MathJax" jax="SVG" display="true"'
+    assert trim.accessible(f"{wide}><svg></svg>") == f'{wide} tabindex="0"><svg></svg>'
+    assert trim.accessible('<mjx-container class="MathJax" jax="SVG">') == '<mjx-container class="MathJax" jax="SVG">'
+
+
+def test_parameters_of_a_long_signature_are_a_list():
+    parameter = '<dd><em class="sig-param"><span>{}</span></em>,</dd>\n'
+    signature = f"<dl>\n{parameter.format('a')}{parameter.format('b')}</dl>"
+    item = '<li><em class="sig-param"><span>{}</span></em>,</li>\n'
+    listed = f'<ul class="sig-params">{item.format("a")}{item.format("b")}</ul>'
+    assert trim.accessible(f"<p>x</p>{signature}") == f"<p>x</p>{listed}"
+    defined = "<dl>\n<dt>term</dt>\n<dd><p>meaning</p></dd>\n</dl>"
+    assert trim.accessible(defined) == defined

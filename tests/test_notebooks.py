@@ -74,6 +74,23 @@ def test_nbval_runs_a_chapter_too():
     assert done.returncode == 0, done.stdout[-2000:]
 
 
+def test_bars_of_progress_are_left_out():
+    def shown(text, **more):
+        return nbformat.v4.new_output("display_data", data={"text/plain": text} | more)
+
+    view = {tool.WIDGET_VIEW: {"model_id": "a"}}
+    bar, explorer = shown("train:   0%|          | 0/40", **view), shown("Explorer(model)", **view)
+    book = nbformat.v4.new_notebook(metadata={"widgets": {"state": 1}})
+    book.cells = [nbformat.v4.new_code_cell("x", outputs=[bar, shown("50%| is text"), explorer])]
+    tool.drop_progress(book)
+    assert book.cells[0].outputs == [shown("50%| is text"), explorer]
+    assert "widgets" in book.metadata
+    book.cells[0].outputs = [bar]
+    tool.drop_progress(book)
+    assert book.cells[0].outputs == []
+    assert "widgets" not in book.metadata
+
+
 SCRIPT = """# ---
 # jupyter:
 #   moereg:

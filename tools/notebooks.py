@@ -35,6 +35,7 @@ WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
+PROGRESS = re.compile(r"\d%\|")
 # Where a file of this or another machine is named: in a warning's location, in a printed path.
 MACHINE_PATH = re.compile(r"(?:/home/|/root/|/tmp/|/Users/|/site-packages/|\b[A-Z]:\\|ipykernel_\d)[^\s\"'<>]*")
 
@@ -66,9 +67,25 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """Run all cells in a fresh kernel, working in `folder`. State of widgets is kept, times are not."""
     client = NotebookClient(notebook, timeout=600, record_timing=False, resources={"metadata": {"path": str(folder)}})
     client.execute(env=one_thread())
+    drop_progress(notebook)
     notebook.metadata["kernelspec"], notebook.metadata["language_info"] = KERNEL, {"name": "python"}
     notebook.metadata["made"] = made()
     return notebook
+
+
+def drop_progress(notebook: NotebookNode) -> None:
+    """Leave bars of progress out: they say nothing afterwards, and as widgets each page would load scripts for them."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not PROGRESS.search(_plain(output))]
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", ()))
+    if not any(WIDGET_VIEW in output.get("data", {}) for output in outputs):
+        notebook.metadata.pop("widgets", None)
+
+
+def _plain(output: NotebookNode) -> str:
+    data = output.get("data", {})
+    return data.get("text/plain", "") if WIDGET_VIEW in data else ""
 
 
 def made() -> dict[str, str]:
