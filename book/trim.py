@@ -28,6 +28,7 @@ ICON_SCRIPT = re.compile(r"<script[^>]*scripts/fontawesome\.js[^>]*></script>|<l
 UNNAMED = '<summary><span class="toctree-toggle"'  # opens a branch of the sidebar's contents
 NAMED = '<summary aria-label="Show or hide the pages below"><span class="toctree-toggle"'
 WIDE_FORMULA = '<mjx-container class="MathJax" jax="SVG" display="true"'
+TABLE = re.compile(r'<table class="(?:[^"]* )?table(?: [^"]*)?"')
 # Parameters of a long signature, one a line: a list of definitions that defines nothing.
 SIGNATURE = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*?</em>,</dd>\n)+)</dl>')
 ITEM = re.compile(r"<dd>(.*?)</dd>")
@@ -143,6 +144,7 @@ def accessible(page: str) -> str:
     page = page.replace(UNNAMED, NAMED)  # a toggle that is an icon only has no name
     page = page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # holds no list items
     page = page.replace(WIDE_FORMULA, f'{WIDE_FORMULA} tabindex="0"')  # scrolls where it is wider than the page
+    page = TABLE.sub(r'\g<0> tabindex="0"', page)  # so does a table
     return SIGNATURE.sub(lambda found: f'<ul class="sig-params">{ITEM.sub(_item, found[1])}</ul>', page)
 
 

@@ -110,6 +110,9 @@ def test_roles_and_stops_that_sphinx_and_mathjax_leave_out():
     assert trim.accessible(citations) == citations.replace('role="list" ', "")
     wide = '<mjx-container class="MathJax" jax="SVG" display="true"'
     assert trim.accessible(f"{wide}><svg></svg>") == f'{wide} tabindex="0"><svg></svg>'
+    assert trim.accessible('<table class="table">') == '<table class="table" tabindex="0">'
+    assert trim.accessible('<table class="docutils table x">') == '<table class="docutils table x" tabindex="0">'
+    assert trim.accessible('<table class="stable">') == '<table class="stable">'
     assert trim.accessible('<mjx-container class="MathJax" jax="SVG">') == '<mjx-container class="MathJax" jax="SVG">'
 
 
