@@ -136,7 +136,7 @@ def test_files_that_a_page_names_exist(page):
     named += re.findall(r"`((?:moereg|tests|book|tools|data|notebooks)/[\w./]*)`", text)
     folder = (ROOT / page).parent
     missing = [name for name in named if not (folder / name).exists() and not (ROOT / name).exists()]
-    assert [name for name in missing if not re.search("_build|NN_", name)] == []
+    assert [name for name in missing if not re.search("_build|_work|NN_", name)] == []
 
 
 def test_hooks_run_tools_of_the_environment_and_download_nothing():
