@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-import together
 from together import CASES
 
 from moereg.models.storage import read_header
@@ -29,15 +28,12 @@ with joined() as own:
 
 def torchrun(*arguments, check=True):
     """Two processes, on a port that is free; ended with everything that they started when it takes too long."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        *map(str, arguments),
-    ]
+    return python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments, check=check)
+
+
+def python(*arguments, check=True):
+    """A process of one thread: phantoms are made in float32, whose rounding depends on the number of threads."""
+    command = [sys.executable, *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -50,7 +46,7 @@ def torchrun(*arguments, check=True):
 def found(tmp_path_factory):
     """What one process found, and what each of two did."""
     out = tmp_path_factory.mktemp("together")
-    together.main(out)
+    python(HERE / "together.py", out)
     torchrun(HERE / "together.py", out)
     return {name: json.loads((out / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1")}
 
