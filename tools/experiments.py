@@ -215,7 +215,7 @@ def run_routing(scale: Scale) -> Outcome:
 
 def run_driving(scale: Scale) -> Outcome:
     """DrivenMorph part by part: what registers, and what makes forces point."""
-    protocol = replace(heads_protocol(scale), model=CHAMPION)
+    protocol = replace(heads_protocol(scale), model=CHAMPION, sizes={"sigma": 1.0})
     task = scale.task("breathing", train=200, motion=BREATHING)
     measured = ex.driving_measures
     return [(ex.ablation([task], protocol, variants=ex.DRIVING, more=measured, on_rows=say), protocol)]

@@ -55,7 +55,7 @@ class DrivenMorphSizes:
     window: int = 6  # most tokens along an axis of an attention window
     rounds: int = 2  # forces and updates per level
     max_step: float = 1.0  # L, bound of an update in voxels of its level
-    sigma: float = 1.0  # smoothing of updates at the start, voxels of the level
+    sigma: float = 2.0  # smoothing of updates at the start, voxels of the level
     max_sigma: float = 3.0  # most that can be learned
 
     def __post_init__(self):

@@ -187,10 +187,11 @@ def test_kinds_differ_in_the_kind_of_expert_alone(tasks, fitted, unmeasured):
 
 
 def test_parts_of_drivenmorph_differ_in_what_their_name_says(tasks, fitted, unmeasured):
-    protocol = replace(unmeasured, model="drivenmorph", training=TrainingConfig(steps=1, force=0.25))
+    start = {"sigma": 1.0}
+    protocol = replace(unmeasured, model="drivenmorph", sizes=start, training=TrainingConfig(steps=1, force=0.25))
     made = {}
     ablation(tasks[:1], protocol, variants=DRIVING, keep=lambda _, name, __, model: made.update({name: model.sizes}))
-    usual = vars(build("drivenmorph", dims=2).sizes)
+    usual = vars(build("drivenmorph", dims=2, **start).sizes)
     found = {
         name: {key: value for key, value in vars(own).items() if value != usual[key]} for name, own in made.items()
     }
@@ -202,8 +203,28 @@ def test_parts_of_drivenmorph_differ_in_what_their_name_says(tasks, fitted, unme
         "three rounds": {"rounds": 3},
         "narrow start": {"sigma": 0.5},
         "wide start": {"sigma": 2.0},
+        "quick widths": {},
+        "wide start, quick widths": {"sigma": 2.0},
     }
-    assert [call.config.force for call in fitted.calls] == [0.25, 0.25, 0.0, 0.25, 0.25, 0.25, 0.25]
+    assert [call.config.force for call in fitted.calls] == [0.25, 0.25, 0.0, *[0.25] * 6]
+
+
+def test_quick_widths_start_alike_and_move_ten_times_as_far():
+    """One step of Adam, whose length does not know the gradient's."""
+    moved = {}
+    for name in ("complete", "quick widths"):
+        model = DRIVING[name].prepare(build("drivenmorph", dims=2))
+        before = [layer.width.detach().clone() for layer in model.deformation.layers]
+        assert all(layer.sigma.tolist() == pytest.approx([2.0, 2.0]) for layer in model.deformation.layers)
+        adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+        sum(layer.sigma.sum() for layer in model.deformation.layers).backward()
+        adam.step()
+        moved[name] = [
+            (layer.width - old).abs().max().item()
+            for layer, old in zip(model.deformation.layers, before, strict=True)
+        ]
+    assert moved["complete"] == pytest.approx([1e-3] * 3, rel=1e-3)
+    assert moved["quick widths"] == pytest.approx([1e-2] * 3, rel=1e-3)
 
 
 def test_heads_differ_in_the_attention_of_the_encoder_alone(tasks, fitted, unmeasured):
