@@ -44,14 +44,16 @@ def untrained_words():
     brain = {name: means["mni152", name] for name in ("greedy", *others)}
     known = ", ".join(f"{names[name]} {brain[name]['dice']:.3f} and {brain[name]['epe']:.2f}" for name in others)
     return (
-        f"it reaches Dice {own['dice']:.3f} on {own['pairs']} pairs of hippocampi ({told}), in "
+        f"the search reaches Dice {own['dice']:.3f} on {own['pairs']} pairs of hippocampi ({told}), in "
         f"{own['seconds'] / beside['SyN']['seconds']:.1f} times SyN's processor time; on {brain['greedy']['pairs']} of "
         f"MNI152 under known motions {brain['greedy']['dice']:.3f}, {brain['greedy']['epe']:.2f} voxels off ({known})."
     )
 
 
 def trust_words():
-    return record("registering/verdict")["sentence"]
+    """How often the verdict was right on fresh pairs."""
+    told = record("registering/verdict")["sentence"]
+    return told[0].lower() + told[1:]
 
 
 def test_what_it_says_of_registering_is_what_was_recorded():
