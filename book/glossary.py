@@ -40,6 +40,8 @@ def page(terms: Sequence[dict]) -> str:
     parts = ["# Glossary", "", "Terms of the course, each with the chapter that builds it.", ""]
     for entry in sorted(terms, key=lambda entry: entry["term"].lower()):
         also = f" ({', '.join(entry['also'])})" if "also" in entry else ""
+        names = (entry["term"], *entry.get("also", ()))  # of the index: the search looks through it
+        parts += ["```{index}", *(f"single: {name}" for name in names), "```", ""]
         parts += [f"({anchor(entry['term'])})=", f"**{entry['term']}**{also}"]
         parts += [f": {entry['is']} [Chapter]({entry['chapter']})", ""]
     return "\n".join(parts)
