@@ -48,7 +48,7 @@ def page(formulas: Sequence[dict]) -> str:
 
 def index(names: Sequence[str]) -> str:
     """Entries of the site's index, which the search looks through, at this place of a page."""
-    return "\n".join(["```{index}", *(f"single: {name}" for name in names), "```"])
+    return "\n\n".join(f"```{{index}} single: {name}\n```" for name in names)
 
 
 def _function(qualified: str) -> str:

@@ -278,10 +278,10 @@ def test_names_of_formulas_and_terms_go_into_the_index_of_the_search():
     text = formula_page.page(
         [{"name": "LNCC", "also": ["NCC"], "tex": "c", "is": "So.", "of": "moereg.similarity.lncc", "chapter": "02_x"}]
     )
-    assert "## LNCC\n\n```{index}\nsingle: NCC\n```\n\n$$\nc\n$$" in text
+    assert "## LNCC\n\n```{index} single: NCC\n```\n\n$$\nc\n$$" in text
     assert '<a href="api/moereg.similarity.html#moereg.similarity.lncc"><code>lncc</code></a>' in text
     terms = glossary.page([{"term": "gate", "also": ["gates"], "is": "A weight.", "chapter": "06_routers"}])
-    assert "```{index}\nsingle: gate\nsingle: gates\n```\n\n(term-gate)=" in terms
+    assert "```{index} single: gate\n```\n\n```{index} single: gates\n```\n\n(term-gate)=" in terms
 
 
 # ---- where chapters use the library ----
