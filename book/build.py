@@ -224,10 +224,18 @@ def defined_names() -> dict[str, list[str]]:
     """Public functions and classes of the library: name -> modules that define it."""
     found: dict[str, list[str]] = {}
     for module in public_modules():
-        for name in subjects.definitions(module):
-            if not name.startswith("_"):
-                found.setdefault(name, []).append(module)
+        for name in described(module):
+            found.setdefault(name, []).append(module)
     return found
+
+
+def described(module: str) -> list[str]:
+    """Public functions and classes that a module defines itself and says something about: those of its API page."""
+    return [
+        name
+        for name, node in subjects.definitions(module).items()
+        if not name.startswith("_") and ast.get_docstring(node)
+    ]
 
 
 def library_uses() -> dict[str, list[uses.Use]]:
@@ -367,7 +375,8 @@ def write_api_pages() -> list[str]:
     for name, docstring in modules.items():
         is_package = (ROOT / Path(*name.split("."))).is_dir()
         # A package re-exports what its modules define; it is described where it is defined.
-        options = "" if is_package else "   :members:\n"
+        own = ", ".join(described(name)) if is_package else ""
+        options = f"   :members: {own}\n" if own else "" if is_package else "   :members:\n"
         page = f"# {name}\n\n{built_in.get(name, '')}```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n"
         (folder / f"{name}.md").write_text(page)
         first = " ".join(docstring.split("\n\n")[0].split())

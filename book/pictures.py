@@ -95,7 +95,7 @@ def smaller(path: Path) -> Path:
 
 
 def encoded(image: Image.Image) -> bytes | None:
-    """The smallest WebP that looks the same: without losses, or with as many as `alike` lets pass."""
+    """The smaller WebP that looks the same: without losses, or with as many as `alike` lets pass."""
     image = flat(image)
     drawn = np.asarray(image)
     candidates = [_webp(image, lossless=True, quality=40)]
