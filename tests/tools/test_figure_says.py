@@ -35,6 +35,7 @@ def figure():
         "bars(2).tolist() == [2, -5] and bars(5).tolist() == [7, 8]",
         "centres(3).tolist() == [1, 4] and reaches(3).tolist() == [0.5, 1.5]",
         "arrows(4).tolist() == [5, 1]",
+        "[v.mean() for v in lines(0)][0] == 2",
         "all(line(0, i)[0] > 0 for i in range(len(lines(0))))",
     ],
 )
