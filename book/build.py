@@ -269,7 +269,7 @@ def write_computed_pages(stems: Sequence[str], printed: Sequence[str] = ()) -> N
     """Pages that hold numbers or lists: minutes, downloads, subjects, how the site was made."""
     notebooks = {stem: nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4) for stem in stems}
     titles = {stem: reading.title(notebook) for stem, notebook in notebooks.items()}
-    minutes = [5 * round(reading.total(notebook) / 5) for notebook in notebooks.values()]
+    minutes = [reading.rounded(reading.total(notebook)) for notebook in notebooks.values()]
     fill(
         SOURCE / "index.md",
         chapters=len(stems),

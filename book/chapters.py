@@ -140,8 +140,7 @@ def download_links(stem: str, settings: dict, decks: Sequence[str] = ()) -> str:
 
 def add_head(notebook: NotebookNode, stem: str, settings: dict, decks: Sequence[str] = ()) -> None:
     """Below the title: how long it takes, and how to take it away."""
-    minutes = reading.total(notebook)
-    how_long = f"About {5 * round(minutes / 5)} minutes."
+    how_long = f"{reading.how_long(notebook).capitalize()}."
     line = f'<p class="take-away">{how_long} Take it away: {download_links(stem, settings, decks)}</p>'
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):

@@ -31,27 +31,54 @@ def test_minutes_follow_the_stated_rule():
     view = nbformat.v4.new_output("display_data", data={WIDGET_VIEW: {"model_id": "a"}})
     solution = code("def f(x):\n    return x", metadata={"tags": ["solution"]})
     asked = code('check("a", 3)', metadata={"tags": ["solution"]})
-    found = reading.sections(
-        notebook(
-            markdown("# A chapter\n\n" + "word " * 127),  # and three of the heading
-            markdown("## One\n\n<details><summary>What you should have seen</summary>\n\n</details>"),
-            code("\n".join(["a = 1"] * 20), outputs=[view]),
-            markdown("## Two"),
-            solution,
-            asked,
-            seconds=90,
-        )
+    chapter = notebook(
+        markdown("# A chapter\n\n" + "word " * 177),  # and three of the heading
+        markdown("## One\n\n<details><summary>What you should have seen</summary>\n\n</details>\n\n$$x$$"),
+        code("\n".join(["a = 1"] * 20), outputs=[view]),
+        markdown("### Part\n\n*A first reading may leave\nthis section out.*\n\n" + "word " * 352),
+        markdown("## Two"),
+        solution,
+        asked,
+        seconds=90,
     )
-    each = 90 / 60 / 3
-    assert [section.title for section in found] == ["Beginning", "One", "Two"]
-    assert found[0].minutes == pytest.approx(1 + each)
-    assert found[1].minutes == pytest.approx(1.5 + 2 + 0.5 + 7 / 130 + each)  # heading and summary are seven words
-    assert found[2].minutes == pytest.approx(6 + 2 + 2 / 130 + each)
+    found = reading.sections(chapter)
+    assert [section.title for section in found] == ["Beginning", "One", "Part", "Two"]
+    assert [section.left_out for section in found] == [False, False, True, False]
+    assert found[0].reading == pytest.approx(1)
+    assert found[1].reading == pytest.approx(1 + 2 + 0.5 + 0.3 + 7 / 180)  # heading and summary are seven words
+    assert found[2].reading == pytest.approx(362 / 180)
+    assert (found[3].reading, found[3].exercises) == pytest.approx((2 / 180, 6 + 2))
+    assert [section.running for section in found] == pytest.approx([1.5 / 4] * 4)
     assert found[1].anchor == "one"
+    assert reading.total(chapter) == pytest.approx(1 + found[1].reading + 2 / 180 + 1.5)
+    assert (reading.further(chapter), reading.exercises(chapter)) == pytest.approx((362 / 180, 8))
+    said = "about 5 minutes, 10 for the exercises"  # two minutes that may be left out are none, to five
+    assert reading.how_long(chapter) == said
+    table = reading.tables({"01_a": chapter})
+    assert f"01 A chapter: {said}" in table
+    assert "| Part (may be left out) | 2 | 0 |" in table
+    assert "| Two | 0 | 8 |" in table
 
 
 def test_hidden_code_is_not_read():
     assert reading.code_minutes(code("a = 1\n" * 30, metadata={"tags": ["hide-input"]})) == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("import torch\nfrom a import b", (0, 2)),
+        ("x = 1\nassert x == 1\nprint(x)", (1, 2)),
+        ("figure, ax = plt.subplots()\nax.plot(x)\nplt.show()", (0, 3)),
+        ("for x in y:\n    print(x)", (0, 2)),
+        ("for x in y:\n    z = x\n    print(x)", (2, 1)),
+        ("def f(x):\n    return x", (2, 0)),
+        ("drawn = ax.imshow(\n    x,\n)", (0, 3)),
+        ("%matplotlib inline\nx", (2, 0)),
+    ],
+)
+def test_lines_that_show_are_looked_over(source, lines):
+    assert reading.count_lines(source) == lines
 
 
 # ---- controls ----
