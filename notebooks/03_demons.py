@@ -568,7 +568,8 @@ def stack(pairs):
 def wander(look, kind, iterations):
     """Mean length of the field that is found for a still patient: three patients."""
     seeds, options = (9000, 9001, 9002), {"iterations": iterations, "levels": 1}
-    made = [phantoms.make("abdomen", shape, s, motion=still, **looks[look]) for s in seeds]
+    style = {"motion": still} | looks[look]
+    made = [phantoms.make("abdomen", shape, seed, **style) for seed in seeds]
     run = demons(*stack(made), "diffeomorphic", **options | at_rest[kind])
     each = zip(run.displacement, made, strict=True)
     return torch.tensor([error(u[None], lying) for u, lying in each])
