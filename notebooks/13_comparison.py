@@ -279,7 +279,10 @@ print(counts)
 print(f"by chance alone {0.05 * len(words):.0f} of {len(words)} would be told apart")
 assert min(counts.values()) > 0, "who wins everywhere should look for the mistake"
 idle = {"method": "identity", "budget": None, "refined": False}
-against_nothing = {one["measure"]: one["word"] for one in verdicts if (one["task"], one["rival"]) == ("abdomen", idle)}
+against_nothing = {}
+for one in verdicts:
+    if (one["task"], one["rival"]) == ("abdomen", idle):
+        against_nothing[one["measure"]] = one["word"]
 print("abdomen, against doing nothing:", against_nothing)
 for measure in ("dice", "epe", "sd_log_jacobian"):
     assert against_nothing[measure] == "not told apart"
