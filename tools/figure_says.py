@@ -40,7 +40,13 @@ def holds(figure: Figure, expression: str) -> bool:
 
 def vocabulary(figure: Figure) -> dict[str, object]:
     """The names of the table above, for one figure."""
-    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    bars = {
+        mappable.colorbar.ax
+        for axes in figure.axes
+        for mappable in (*axes.images, *axes.collections)
+        if mappable.colorbar
+    }
+    panels = [axes for axes in figure.axes if axes not in bars]
 
     def found(p: int, which: int | str):
         drawn = panels[p].lines

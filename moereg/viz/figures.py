@@ -78,7 +78,7 @@ def show_lengths(
     at = np.mgrid[every // 2 : u.shape[1] : every, every // 2 : u.shape[2] : every]
     down, right = u[:, at[0], at[1]].numpy()
     length = np.hypot(down, right)
-    style = {"angles": "xy", "scale_units": "xy", "scale": 1 / stretch, "width": 0.008, "cmap": "plasma"}
+    style = {"angles": "xy", "scale_units": "xy", "scale": 1 / stretch, "width": 0.008, "cmap": "cool"}
     return ax.quiver(at[1], at[0], right, down, length, clim=(0, longest), **style)
 
 

@@ -16,7 +16,8 @@ def figure():
     axes[0].plot([0, 1, 2], [3.0, 2.0, 1.0], label="error")
     axes[0].plot([0, 1, 2], [1.0, 1.5, 4.0], label="gain")
     masked = np.ma.masked_greater([[1.0, 2.0], [3.0, 9.0]], 5)
-    figure.colorbar(axes[1].imshow(masked), ax=axes[1])
+    picture = axes[1].imshow(masked)
+    figure.colorbar(picture, ax=axes[1])
     axes[2].bar(["a", "b"], [2.0, -5.0])
     for place, mean in enumerate((1.0, 4.0)):
         axes[3].errorbar(mean, place, xerr=[[0.5 + place]] * 2, fmt="o", capsize=3)
@@ -62,6 +63,15 @@ def test_falls():
     assert not falls([1, 2, 3])
     assert not falls([3, 1, 2, 2.5, 2.9]), "most steps rise"
     assert not falls([1, 1, 1])
+
+
+def test_a_bar_on_axes_of_its_own_is_no_panel():
+    """Wherever it stands among the axes."""
+    figure = Figure()
+    left, scale, right = figure.subplots(1, 3)
+    figure.colorbar(left.imshow([[1, 2]]), cax=scale)
+    right.plot([5, 6])
+    assert holds(figure, "line(1).tolist() == [5, 6]")
 
 
 plt.switch_backend("agg")
