@@ -7,6 +7,7 @@ browser never asks another host. After that first fetch the build needs no netwo
 
 import ast
 import hashlib
+import json
 import pkgutil
 import shutil
 import subprocess
@@ -24,7 +25,9 @@ from book import chapters as added
 from book import (
     command_line,
     comparison,
+    decks,
     devices,
+    formula_page,
     glossary,
     live,
     made,
@@ -33,6 +36,7 @@ from book import (
     reading,
     subjects,
     trim,
+    uses,
     views,
 )
 from moereg import cli
@@ -68,6 +72,7 @@ REFERENCE = (
     "instructors",
     "conventions",
     "notation",
+    "formulas",
     "glossary",
     "errors",
     "claims",
@@ -87,10 +92,11 @@ PARTS = {
     "For real": range(13, 100),
 }
 
+MOST_USES = 6  # sections that an API page names for one function
+
 OPENING = "00_tour"  # its explorer has a page of its own
 
-# npm package -> {file in it: (name under _static/vendor, SHA-256)}. Fonts are looked for beside their module.
-WIDGETS = "@jupyter-widgets/html-manager"
+# npm package -> {file in it: (name below the vendor folder, SHA-256)}: what draws the formulas.
 FROM_NPM = {
     "mathjax@3.2.2": {
         "es5/node-main.js": (
@@ -126,24 +132,6 @@ FROM_NPM = {
             "6afb8e7f4f7f19255c4b111f4a00c06716b70ea9b977516127c054e7799d2da4",
         ),
     },
-    "requirejs@2.3.8": {
-        "require.js": ("require.js", "c1fc6b1d53af7522f78d664922abb32acac64ed0ecccb8f907f1e6fc7262563a"),
-    },
-    f"{WIDGETS}@1.0.15": {
-        "dist/embed-amd.js": ("embed-amd.js", "ca87dff57c70ffb2658794fde0eab0e27e5f5472a1f5df7ab2b08e1039fc4b72"),
-        "dist/1551f4f60c37af51121f.woff2": (
-            f"{WIDGETS}/dist/1551f4f60c37af51121f.woff2",
-            "9834b82ad26e2a37583d22676a12dd2eb0fe7c80356a2114d0db1aa8b3899537",
-        ),
-        "dist/7a3337626410ca2f4071.woff2": (
-            f"{WIDGETS}/dist/7a3337626410ca2f4071.woff2",
-            "e42a88444448ac3d60549cc7c1ff2c8a9cac721034c073d80a14a44e79730cca",
-        ),
-        "dist/d878b0a6a1144760244f.woff2": (
-            f"{WIDGETS}/dist/d878b0a6a1144760244f.woff2",
-            "8ea8791754915a898a3100e63e32978a6d1763be6df8e73a39d3a90d691cdeef",
-        ),
-    },
 }
 
 
@@ -162,12 +150,15 @@ def build() -> None:
     shutil.rmtree(SOURCE, ignore_errors=True)
     SOURCE.mkdir(parents=True)
     copy_pages()
-    chapters = copy_notebooks()
-    write_computed_pages(chapters)
+    stems = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    printed = decks.write(WORK / "slides", SOURCE / "extra" / "download" / "slides", stems)
+    chapters = copy_notebooks(printed)
+    write_computed_pages(chapters, printed)
     (SOURCE / "claims.md").write_text(claims.page(claims.load()), encoding="utf-8")
     (SOURCE / "devices.md").write_text(devices.page(), encoding="utf-8")
     (SOURCE / "command-line.md").write_text(command_line.page(cli.parser()), encoding="utf-8")
     (SOURCE / "glossary.md").write_text(glossary.page(glossary.load()), encoding="utf-8")
+    (SOURCE / "formulas.md").write_text(formula_page.page(formula_page.load()), encoding="utf-8")
     comparison.write(SOURCE)
     write_opening()
     modules = write_api_pages()
@@ -192,32 +183,93 @@ def copy_pages() -> None:
     shutil.copy(ROOT / "CHANGELOG.md", SOURCE / "changelog.md")
 
 
-def copy_notebooks() -> list[str]:
+def copy_notebooks(printed: Sequence[str] = ()) -> list[str]:
     """Executed notebooks, beside the pages: pages with widgets find their scripts relative to the site's root."""
     stems, terms, rows = [], glossary.load(), claims.load()
     settings, built = added.site_settings(), subjects.modules_of(subjects.load())
+    called = library_uses()
+    write_library(called)
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         state = widget_state(notebook)
         for cell in notebook.cells:
             move_alt_text(cell)
+            refuse_kernel_controls(path, cell, state)
             add_stand_ins(cell, state)
-            added.mark_kernel_controls(cell, state)
             fold_solution(cell)
         views.embed(notebook, state)
         glossary.link_terms(notebook, terms)
-        added.add_head(notebook, path.stem, settings)
-        added.add_foot(notebook, path.stem, rows, built.get(path.stem, ()))
+        added.add_head(notebook, path.stem, settings, printed)
+        added.add_foot(notebook, path.stem, rows, built.get(path.stem, ()), uses.chapter_names(called, path.stem))
         nbformat.write(notebook, SOURCE / path.name)
         stems.append(path.stem)
     return stems
 
 
-def write_computed_pages(stems: Sequence[str]) -> None:
+def refuse_kernel_controls(path: Path, cell: nbformat.NotebookNode, state: dict) -> None:
+    """No page shows a control that does nothing: those of ipywidgets need a kernel, and no page has one.
+
+    Raises:
+        BookError: the chapter shows one.
+    """
+    for output in cell.get("outputs", ()):
+        if added.needs_kernel(output, state):
+            raise BookError(
+                f"{path.name} must show controls that live without a kernel (moereg.viz.stills, DragField, Explorer), "
+                f"got one of ipywidgets in the cell that begins {cell.source.strip().splitlines()[0]!r}."
+            )
+
+
+def defined_names() -> dict[str, list[str]]:
+    """Public functions and classes of the library: name -> modules that define it."""
+    found: dict[str, list[str]] = {}
+    for module in public_modules():
+        for name in described(module):
+            found.setdefault(name, []).append(module)
+    return found
+
+
+def described(module: str) -> list[str]:
+    """Public functions and classes that a module defines itself and says something about: those of its API page."""
+    return [
+        name
+        for name, node in subjects.definitions(module).items()
+        if not name.startswith("_") and ast.get_docstring(node)
+    ]
+
+
+def library_uses() -> dict[str, list[uses.Use]]:
+    """Where the chapters use the library, by qualified name."""
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    return uses.uses({path.stem: nbformat.read(path, as_version=4) for path in paths}, defined_names())
+
+
+def write_library(called: dict[str, list[uses.Use]]) -> None:
+    """What the API pages add to every docstring, for the extension that adds it."""
+    rows, shown = subjects.load(), subjects.examples()
+    formulas = formula_page.formula_of(formula_page.load())
+    built = {f"{row['module']}.{name}": row["chapter"] for row in rows for name in row["names"]}
+    titles = {p.stem: reading.title(nbformat.read(p, as_version=4)) for p in (ROOT / "notebooks").glob("*.ipynb")}
+    library = {}
+    for name in {*built, *called, *formulas}:
+        places = called.get(name, [])
+        example = uses.example(places)
+        library[name] = {
+            "formulas": [entry["tex"] for entry in formulas.get(name, ())],
+            "example": shown.get(name) or (example.call if example else ""),
+            "built": [[titles[built[name]], f"../{built[name]}.html"]] if name in built else [],
+            "used": [
+                [f"{use.stem[:2]} {use.section or titles[use.stem]}", f"../{use.address}"] for use in places[:MOST_USES]
+            ],
+        }
+    (SOURCE / "extensions" / "library.json").write_text(json.dumps(library), encoding="utf-8")
+
+
+def write_computed_pages(stems: Sequence[str], printed: Sequence[str] = ()) -> None:
     """Pages that hold numbers or lists: minutes, downloads, subjects, how the site was made."""
     notebooks = {stem: nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4) for stem in stems}
     titles = {stem: reading.title(notebook) for stem, notebook in notebooks.items()}
-    minutes = [5 * round(reading.total(notebook) / 5) for notebook in notebooks.values()]
+    minutes = [reading.rounded(reading.total(notebook)) for notebook in notebooks.values()]
     fill(
         SOURCE / "index.md",
         chapters=len(stems),
@@ -228,9 +280,13 @@ def write_computed_pages(stems: Sequence[str]) -> None:
     fill(SOURCE / "instructors.md", rule=reading.in_words(), minutes=reading.tables(notebooks))
     settings = added.site_settings()
     added.write_downloads(SOURCE / "extra" / "download", settings)
+    (SOURCE / "extra" / "binder").mkdir()
+    (SOURCE / "extra" / "binder" / "environment.yml").write_text(added.binder_environment(), encoding="utf-8")
     rows = {
-        "take-away": added.take_away_page(stems, titles, settings),
-        "subjects": subjects.page(subjects.load(), titles),
+        "take-away": added.take_away_page(stems, titles, settings, printed),
+        "subjects": subjects.page(
+            subjects.load(), titles, formula_page.formula_of(formula_page.load()), subjects.examples()
+        ),
         "made": made.page(FROM_NPM | live.FROM_NPM),
     }
     for name, text in rows.items():
@@ -319,7 +375,8 @@ def write_api_pages() -> list[str]:
     for name, docstring in modules.items():
         is_package = (ROOT / Path(*name.split("."))).is_dir()
         # A package re-exports what its modules define; it is described where it is defined.
-        options = "" if is_package else "   :members:\n"
+        own = ", ".join(described(name)) if is_package else ""
+        options = f"   :members: {own}\n" if own else "" if is_package else "   :members:\n"
         page = f"# {name}\n\n{built_in.get(name, '')}```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n"
         (folder / f"{name}.md").write_text(page)
         first = " ".join(docstring.split("\n\n")[0].split())
@@ -353,7 +410,7 @@ def api_entry(module: str) -> dict[str, str]:
 
 
 def vendor_scripts() -> None:
-    """Put mathjax, require.js and the widgets' scripts where the pages look for them."""
+    """Fetch what draws formulas and runs the network; put the latter, and the views, where the pages look for them."""
     VENDOR.mkdir(exist_ok=True)
     for package, files in (FROM_NPM | live.FROM_NPM).items():
         if not all(has_hash(VENDOR / name, expected) for name, expected in files.values()):
@@ -365,17 +422,8 @@ def vendor_scripts() -> None:
                 print(f"make book: {error} The landing page shows its recorded run.")
     live.copy_files(VENDOR)
     target = SOURCE / "extra" / "_static" / "vendor"  # html_extra_path copies it as it is
-    shutil.copytree(VENDOR, target, ignore=shutil.ignore_patterns("mathjax", "tex-svg-full.js"))
+    shutil.copytree(VENDOR / "live", target / "live")
     views.copy_files(target.parent / "views")
-    # The widgets' style sheet asks for its icon fonts beside its module; now and then, when scripts end in another
-    # order, two folders higher. They are found at both places.
-    for font in (target / WIDGETS / "dist").glob("*.woff2"):
-        shutil.copy(font, (target / WIDGETS).parent / font.name)
-    shutil.copy(BOOK / "assets" / "widgets-config.js", target)
-    anywidget = Path(sys.prefix) / "share" / "jupyter" / "nbextensions" / "anywidget" / "index.js"
-    if not anywidget.exists():
-        raise BookError("anywidget is not installed in this environment; run make book, which installs it.")
-    shutil.copy(anywidget, target / "anywidget.js")
 
 
 def fetch(package: str, files: dict[str, tuple[str, str]]) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import tomllib
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -21,11 +22,8 @@ from tools.notebooks import NOTEBOOKS, WIDGET_VIEW
 from tools.student import student
 
 BOOK = Path(__file__).resolve().parent
+ROOT = BOOK.parent
 CONTROLS = re.compile(r"(Slider|Dropdown|RadioButtons|Select|Checkbox|ToggleButtons?|Button|Text|Combobox)Model$")
-NEEDS_KERNEL = (
-    '<p class="needs-kernel">These controls run Python: on this page they show one state. In a notebook of your own '
-    '(<a href="take-away.html">take it away</a>) they run the cell again for every value.</p>'
-)
 
 
 def site_settings() -> dict:
@@ -35,14 +33,6 @@ def site_settings() -> dict:
 
 
 # ---- controls that need Python ----
-
-
-def mark_kernel_controls(cell: NotebookNode, state: dict) -> None:
-    """Put a line below every widget whose controls do nothing without a kernel, saying what a kernel adds."""
-    for place, output in reversed(list(enumerate(cell.get("outputs", ())))):
-        if needs_kernel(output, state):
-            note = nbformat.v4.new_output("display_data", data={"text/html": NEEDS_KERNEL})
-            cell.outputs.insert(place + 1, note)
 
 
 def needs_kernel(output: dict, state: dict) -> bool:
@@ -66,19 +56,38 @@ def hosted(stem: str, settings: dict) -> dict[str, str]:
     owner_and_name = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", repository)
     if not repository:
         return {}
-    notebook = f"download/{stem}.ipynb"
-    places = {}
+    notebook, pages, places = f"download/{stem}.ipynb", settings["pages_branch"], {}
     if owner_and_name:
-        path, pages = owner_and_name[1], settings["pages_branch"]
+        path = owner_and_name[1]
         places["Colab"] = f"https://colab.research.google.com/github/{path}/blob/{pages}/{notebook}"
-        inside = quote(f"lab/tree/notebooks/{stem}.ipynb")
-        places["Binder"] = f"https://mybinder.org/v2/gh/{path}/{settings['branch']}?urlpath={inside}"
+        places["Binder"] = f"https://mybinder.org/v2/gh/{path}/{pages}?urlpath={quote(f'lab/tree/{notebook}')}"
     if settings["jupyterhub"]:
         folder = repository.rsplit("/", 1)[1]
-        inside = quote(f"lab/tree/{folder}/notebooks/{stem}.ipynb", safe="")
+        inside = quote(f"lab/tree/{folder}/{notebook}", safe="")
         hub = settings["jupyterhub"].rstrip("/")
-        places["JupyterHub"] = f"{hub}/hub/user-redirect/git-pull?repo={quote(repository, safe='')}&urlpath={inside}"
+        where = f"repo={quote(repository, safe='')}&branch={quote(pages, safe='')}&urlpath={inside}"
+        places["JupyterHub"] = f"{hub}/hub/user-redirect/git-pull?{where}"
     return places
+
+
+def binder_environment() -> str:
+    """What Binder installs for the built site: the library's own needs, so that a notebook's first cell is quick.
+
+    The library itself comes with that cell, from the repository, as everywhere else.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    tested = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    versions = {_plain(line.split("==")[0]): line for line in tested if "==" in line}
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["notebooks"]]
+    packages = sorted({versions.get(_plain(need), need) for need in wanted if not need.startswith("moereg")})
+    pip = "".join(f"      - {package}\n" for package in packages)
+    head = "name: moereg\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - git\n  - pip\n  - pip:\n"
+    return head + pip
+
+
+def _plain(requirement: str) -> str:
+    """Name of a package without version and extras, as an index of packages compares names."""
+    return re.split(r"[\s<>=!~\[;]", requirement.strip())[0].lower().replace("_", "-").replace(".", "-")
 
 
 def setup_cell(settings: dict) -> NotebookNode:
@@ -114,12 +123,13 @@ def write_downloads(folder: Path, settings: dict) -> list[str]:
     return stems
 
 
-def download_links(stem: str, settings: dict) -> str:
-    """Links of one chapter, as HTML."""
+def download_links(stem: str, settings: dict, decks: Sequence[str] = ()) -> str:
+    """Links of one chapter, as HTML; `decks` are the chapters that have slides."""
     links = [
         f'<a href="download/{stem}.ipynb" download>notebook</a>',
         f'<a href="download/{stem}.py" download>script</a>',
         f'<a href="download/student/{stem}.ipynb" download>without solutions</a>',
+        *([f'<a href="download/slides/{stem}.pdf" download>slides (PDF)</a>'] if stem in decks else []),
         *(f'<a href="{escape(address)}">run in {name}</a>' for name, address in hosted(stem, settings).items()),
     ]
     return " · ".join(links)
@@ -128,11 +138,10 @@ def download_links(stem: str, settings: dict) -> str:
 # ---- what stands in a chapter's page ----
 
 
-def add_head(notebook: NotebookNode, stem: str, settings: dict) -> None:
+def add_head(notebook: NotebookNode, stem: str, settings: dict, decks: Sequence[str] = ()) -> None:
     """Below the title: how long it takes, and how to take it away."""
-    minutes = reading.total(notebook)
-    how_long = f"About {5 * round(minutes / 5)} minutes."
-    line = f'<p class="take-away">{how_long} Take it away: {download_links(stem, settings)}</p>'
+    how_long = f"{reading.how_long(notebook).capitalize()}."
+    line = f'<p class="take-away">{how_long} Take it away: {download_links(stem, settings, decks)}</p>'
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):
             heading, _, rest = cell.source.partition("\n")
@@ -140,8 +149,10 @@ def add_head(notebook: NotebookNode, stem: str, settings: dict) -> None:
             return
 
 
-def add_foot(notebook: NotebookNode, stem: str, claims: Sequence[dict], modules: Sequence[str]) -> None:
-    """At the end: rows of the ledger that stand on this chapter, and the modules that it builds."""
+def add_foot(
+    notebook: NotebookNode, stem: str, claims: Sequence[dict], modules: Sequence[str], names: Sequence[str] = ()
+) -> None:
+    """At the end: rows of the ledger that stand on this chapter, the modules that it builds, the names that it uses."""
     parts = []
     rows = [row for row in claims if stem in (row.get("chapter"), row["evidence"].get("cell"))]
     if rows:
@@ -151,16 +162,23 @@ def add_foot(notebook: NotebookNode, stem: str, claims: Sequence[dict], modules:
             for row in rows
         ]
         parts.append("")
-    if modules:
+    if modules or names:
         parts += ["## In the library", ""]
-        parts += [" · ".join(f"[`{name}`](api/{name}.md)" for name in modules)]
+    if modules:
+        parts += ["Built here: " + " · ".join(f"[`{name}`](api/{name}.md)" for name in modules), ""]
+    if names:
+        links = (
+            f'<a href="api/{name.rsplit(".", 1)[0]}.html#{name}"><code>{name.rsplit(".", 1)[1]}</code></a>'
+            for name in names
+        )
+        parts += ["Used here: " + " · ".join(links), ""]
     if parts:
         notebook.cells.append(nbformat.v4.new_markdown_cell("\n".join(parts)))
 
 
-def take_away_page(stems: Sequence[str], titles: dict[str, str], settings: dict) -> str:
+def take_away_page(stems: Sequence[str], titles: dict[str, str], settings: dict, decks: Sequence[str] = ()) -> str:
     """The page of all downloads."""
-    rows = [f"| [{titles[stem]}]({stem}.ipynb) | {download_links(stem, settings)} |" for stem in stems]
+    rows = [f"| [{titles[stem]}]({stem}.ipynb) | {download_links(stem, settings, decks)} |" for stem in stems]
     text = (BOOK / "take-away.md").read_text(encoding="utf-8")
     return text + "\n".join(["", "| chapter | take it away |", "| --- | --- |", *rows, ""])
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from book.formula_page import index
+
 TERMS = Path(__file__).resolve().parent / "glossary.yaml"
 # What is left alone: fenced code, code, formulas, links with their text, roles, HTML tags, attributes of a heading.
 APART = re.compile(
@@ -40,6 +42,8 @@ def page(terms: Sequence[dict]) -> str:
     parts = ["# Glossary", "", "Terms of the course, each with the chapter that builds it.", ""]
     for entry in sorted(terms, key=lambda entry: entry["term"].lower()):
         also = f" ({', '.join(entry['also'])})" if "also" in entry else ""
+        names = (entry["term"], *entry.get("also", ()))  # of the index: the search looks through it
+        parts += [index(names), ""]
         parts += [f"({anchor(entry['term'])})=", f"**{entry['term']}**{also}"]
         parts += [f": {entry['is']} [Chapter]({entry['chapter']})", ""]
     return "\n".join(parts)

@@ -40,6 +40,7 @@ def copy_files(vendor: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in (*FOLDER.glob("*.onnx"), FOLDER / "weights.bin", BUNDLE):
         shutil.copy(path, target)
+    shutil.copy(BOOK / "live-worker.mjs", target / "worker.mjs")
 
 
 def megabytes(vendor: Path) -> float:

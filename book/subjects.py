@@ -18,15 +18,23 @@ import yaml
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
 SUBJECTS = BOOK / "subjects.yaml"
+EXAMPLES = BOOK / "examples.yaml"
 HEAD = """# API by subject
 
-What the library has, in the order in which the course builds it. Every name leads to its full description: shapes,
-formula, errors, source. [All modules](api/index.md) are listed apart.
+What the library has, in the order in which the course builds it: shapes, [formula](formulas.md), an example that the
+tests run, the chapter that builds it. Every name leads to its full description with errors and source. [All
+modules](api/index.md) are listed apart.
 """
+SHAPE = re.compile(r"(Float|Integer|Int|Bool|Shaped)\[Tensor, [\"'] ?([^\"']*)[\"']\]")
 
 
 def load(path: Path = SUBJECTS) -> list[dict]:
     """The subjects, as the file lists them."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def examples(path: Path = EXAMPLES) -> dict[str, str]:
+    """An example of every name of the page, as a session of Python."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
@@ -76,19 +84,66 @@ def signature(node: ast.FunctionDef | ast.ClassDef) -> str:
     return f"({', '.join([*arguments, *(['*'] if keywords else []), *keywords])})"
 
 
-def page(rows: Sequence[dict], titles: dict[str, str] | None = None) -> str:
-    """The page, a section per subject. `titles` are those of chapters; their stems stand in for them."""
+def shapes(node: ast.FunctionDef | ast.ClassDef) -> str:
+    """Axes of all tensors that a function, or a module's `forward`, takes and gives; empty where there are none."""
+    if isinstance(node, ast.ClassDef):
+        calls = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name in ("forward", "of")]
+        if not calls:
+            return ""
+        node = calls[0]
+    arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+    given = [
+        f"{argument.arg} {_axes(argument.annotation)}"
+        for argument in arguments
+        if argument.annotation is not None and _axes(argument.annotation)
+    ]
+    back = _axes(node.returns) if node.returns is not None else ""
+    return " -> ".join(filter(None, (", ".join(given), back)))
+
+
+def _axes(annotation: ast.expr) -> str:
+    found = [axes.strip() or "one number" for _, axes in SHAPE.findall(ast.unparse(annotation))]
+    return ", ".join(f"({axes.replace(' ', ', ')})" if axes != "one number" else axes for axes in found)
+
+
+def page(
+    rows: Sequence[dict],
+    titles: dict[str, str] | None = None,
+    formulas: dict[str, list[dict]] | None = None,
+    shown: dict[str, str] | None = None,
+) -> str:
+    """The page, a section per subject.
+
+    Args:
+        titles: of chapters, by stem; the stems stand in for them.
+        formulas: of `formula_page.formula_of`.
+        shown: examples by qualified name.
+    """
     parts = [HEAD]
     for row in rows:
         chapter = row["chapter"]
-        shown = (titles or {}).get(chapter, chapter)
-        parts += [f"## {row['subject']}", "", f"Built in [{shown}]({chapter}.ipynb).", ""]
+        title = (titles or {}).get(chapter, chapter)
+        parts += [f"## {row['subject']}", "", f"Built in [{title}]({chapter}.ipynb).", ""]
         found = definitions(row["module"])
         for name in row["names"]:
             node = found[name]
+            full = f"{row['module']}.{name}"
             parts += [
-                f'<a href="api/{row["module"]}.html#{row["module"]}.{name}"><code>{name}{signature(node)}</code></a>',
+                f'<a href="api/{row["module"]}.html#{full}"><code>{name}{signature(node)}</code></a>',
                 f": {first_sentence(node)}",
                 "",
             ]
+            parts += _below(node, (formulas or {}).get(full, ()), (shown or {}).get(full, ""))
     return "\n".join(parts)
+
+
+def _below(node: ast.FunctionDef | ast.ClassDef, formulas: Sequence[dict], example: str) -> list[str]:
+    """Paragraphs below a name: shapes, formulas, an example."""
+    lines = []
+    if axes := shapes(node):
+        lines += [f"Shapes: `{axes}`", ""]
+    for entry in formulas:
+        lines += ["$$", entry["tex"], "$$", ""]
+    if example:
+        lines += ["```python", *example.rstrip().splitlines(), "```", ""]
+    return [f"  {line}" if line else "" for line in lines]

@@ -32,6 +32,13 @@ TABLE = re.compile(r'<table class="(?:[^"]* )?table(?: [^"]*)?"')
 # Parameters of a long signature, one a line: a list of definitions that defines nothing.
 SIGNATURE = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*?</em>,</dd>\n)+)</dl>')
 ITEM = re.compile(r"<dd>(.*?)</dd>")
+# Only the page of the search searches; the others would load its index, the largest file of the site, and wait for it.
+SEARCHING = re.compile(
+    r'\s*<script src="(?:\.\./)*(?:_static/searchtools|_static/language_data|searchindex)\.js[^"]*"></script>'
+)
+WAITING = re.compile(
+    r'<script (?!(?:defer|async|type)\b)([^>]*\bsrc="[^"]*/(?!documentation_options\.js)[^"]+\.js[^"]*"[^>]*)></script>'
+)
 STYLES = ("solid", "brands", "regular", "lg", "fw", "xs", "sm", "xl", "2x", "3x")
 
 
@@ -47,7 +54,9 @@ def trim(site: Path, mathjax: Path) -> None:
     shapes = icons((site / "_static" / "scripts" / "fontawesome.js").read_text(encoding="utf-8"))
     for path, text in pages.items():
         changed = with_icons(with_formulas(text, drawn, root="../" * (len(path.relative_to(site).parts) - 1)), shapes)
-        path.write_text(accessible(changed), encoding="utf-8")
+        path.write_text(quick(accessible(changed), searches=path.stem == "search"), encoding="utf-8")
+    for path in (*site.rglob("*.map"), site / "_static" / "scripts" / "fontawesome.js"):
+        path.unlink()  # asked for by no page
 
 
 # ---- formulas ----
@@ -134,6 +143,17 @@ def with_icons(page: str, shapes: dict[str, tuple[str, str, str]]) -> str:
         )
 
     return ICON_SCRIPT.sub("", ICON.sub(put, page))
+
+
+# ---- scripts ----
+
+
+def quick(page: str, *, searches: bool) -> str:
+    """The page with scripts that let it be drawn first, in their order; without those that only the search needs."""
+    head, end, rest = page.partition("</head>")
+    if not searches:
+        head = WAITING.sub(r"<script defer \1></script>", SEARCHING.sub("", head))
+    return head + end + rest
 
 
 # ---- for those who hear the page, or go through it by keys ----

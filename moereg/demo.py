@@ -9,6 +9,7 @@ on a CPU and longer on a GPU.
 
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,11 +20,13 @@ from tqdm.auto import tqdm
 from moereg import __version__
 from moereg.classical import METHODS, identity
 from moereg.data import datasets
+from moereg.data.datasets import licence_of
 from moereg.data.pairs import Pairs
+from moereg.data.tables import told
 from moereg.files import check_folder, write_json_whole
 from moereg.metrics import TABLE_ROWS, evaluate, method_effects, text_table
-from moereg.models import build, load_model, save_weights
-from moereg.training import History, TrainingConfig, best_device, fit
+from moereg.models import build, load_model, look_at, save_weights
+from moereg.training import History, TrainingConfig, best_device, fit, provenance
 from moereg.viz.payload import explorer_payload
 from moereg.viz.report import Table, write_report
 from moereg.viz.snapshots import Snapshots
@@ -86,8 +89,12 @@ def run(
     device: str = "auto",
     seed: int = 0,
     progress: bool = True,
+    tell: Callable[[str], None] | None = None,
 ) -> dict:
     """Do the job and write `metrics.json`, `report.html` and both models' weights into `out`.
+
+    Args:
+        tell: called, before any training, with every sentence on how a table was read and parted.
 
     Returns:
         What `metrics.json` holds: `methods` (see `moereg.metrics.evaluate`), `training`, `machine`, `plan`.
@@ -101,9 +108,16 @@ def run(
     out = Path(out)
     check_folder(out)
     plan = plan or plan_for(data, device)
-    train = load_pairs(data, "train", plan.shape, plan.train_pairs, seed, progress)
-    test = load_pairs(data, "test", plan.shape, plan.test_pairs, seed, progress)
+    sets = {
+        split: datasets.load(data, split, shape=plan.shape, count=count, seed=seed, parted=True)
+        for split, count in (("train", plan.train_pairs), ("test", plan.test_pairs))
+    }
+    table_told = [*told(data, sets["test"]), *what_counts(data, sets["train"], plan.training)]
+    for sentence in table_told if tell is not None else ():
+        tell(sentence)
+    train, test = (load_pairs(pairs, split, progress) for split, pairs in sets.items())
     require_comparable(data, test)
+    trained = look_at(sets["train"], Path(data).name)
     prepared = time.perf_counter() - started
 
     models, histories = {}, {}
@@ -113,7 +127,8 @@ def run(
         models[name] = build(name, dims=len(test[0].shape), **plan.sizes_of(name))
         config = replace(plan.training, seed=seed)
         histories[name] = fit(models[name], train, config, progress=progress, title=TITLES[name], on_step=watch)
-        save_weights(out / f"{name}.safetensors", models[name])
+        origin = provenance(sets["train"], config, histories[name], data=data, licence=licence_of(data))
+        save_weights(out / f"{name}.safetensors", models[name], provenance=origin, trained=trained)
 
     where = best_device(plan.training.device)
     methods = {"identity": identity, DEMONS: METHODS[DEMONS], YARDSTICK: models[YARDSTICK], OURS: models[OURS]}
@@ -121,6 +136,7 @@ def run(
     table = evaluate(methods, test, device=where, progress=progress)
     result = {
         "data": data,
+        "table": table_told,
         "methods": table,
         "training": {name: summary(models[name], histories[name]) for name in models},
         "plan": asdict(plan),
@@ -135,6 +151,18 @@ def run(
     write_demo_report(out / "report.html", result, payload, histories)
     write_json_whole(out / "metrics.json", result)
     return result
+
+
+def what_counts(data: str, train: Pairs, training: TrainingConfig) -> list[str]:
+    """What becomes of labels and masks of files that both networks train on; nothing of pairs from elsewhere."""
+    files = getattr(train, "files", ())
+    said = []
+    if any(entry.labelled for entry in files):
+        use = f"learnt from, weight {training.labels:g}" if training.labels else "not learnt from, only measured"
+        said.append(f"{data}: labels are {use}")
+    if any(any(entry.masks) for entry in files):
+        said.append(f"{data}: masks count in the training; methods register whole images when they are measured")
+    return said
 
 
 def shipped(plan: DemoPlan, device: torch.device) -> dict[str, nn.Module]:
@@ -161,11 +189,8 @@ def require_comparable(data: str, test: Pairs) -> None:
         )
 
 
-def load_pairs(
-    data: str, split: str, shape: tuple[int, ...] | None, count: int | None, seed: int, progress: bool
-) -> Pairs:
-    """Pairs of one split, made or read once, with a progress bar. A table is parted by subject, or says it itself."""
-    pairs = datasets.load(data, split, shape=shape, count=count, seed=seed, parted=True)
+def load_pairs(pairs: Pairs, split: str, progress: bool) -> Pairs:
+    """Pairs of one split, made or read once, with a progress bar."""
     if split == "train" and len(pairs) > 200:
         return pairs  # too many to hold: read on demand
     with tqdm(range(len(pairs)), desc=f"{split} pairs", disable=not progress) as bar:

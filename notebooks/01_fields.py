@@ -17,7 +17,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Fields: where every voxel looks
 #
 # You will be able to
@@ -576,6 +575,8 @@ assert off["compose(u, v)"] < 0.1 * min(off["u + v"], off["compose(v, u)"])
 #
 # ### Warp an image once
 #
+# *A first reading may leave this section out.*
+#
 # Why bother with compositions, if two warps in a row do the same? Here an image is sent half a voxel down and right, then
 # back, four times over. Beside it, the same with whole voxels. **All these fields undo each other. Is the image the same in
 # the end?**
@@ -735,6 +736,8 @@ assert folds["smooth noise", 7] == 0
 # </details>
 #
 # ## Undoing a field
+#
+# *A first reading may leave this section out.*
 #
 # Given $u$, find $w$ that leads back: $w(x) + u(x + w(x)) = 0$, that is `compose(u, w)` is zero. Solve for the first $w$:
 # $w(x) = -u(x + w(x))$. Start with $w = -u$ and put it in on the right, again and again. **Is $-u$ itself a good inverse?

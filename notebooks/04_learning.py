@@ -165,7 +165,7 @@ assert errors[-1] > 0.5
 #
 # Let a network make the field. What is searched for is now the network's weights; the loss stays.
 
-# %% mystnb={"image": {"alt": "Two rows of boxes. Above: field values, two per voxel, enter the warp with the moving image, the loss compares with the fixed image, and a red arrow labelled slope leads back to the field values. Below: both images enter the network with its weights, which makes the field; warp and loss follow, and the red arrow leads back to the weights."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of boxes. Above: field values, two per voxel, enter the warp with the moving image, the loss compares with the fixed image, and a red arrow labelled slope leads back to the field values. Below: both images enter the network with its weights, which makes the field; warp and loss follow, and the red arrow leads back to the weights."}}
 rows = {
     1.0: ["values of u\n(the unknowns)", "field u", "warp(M, u)", "loss"],
     0.0: ["weights\n(the unknowns)", "network(M, F)", "field u", "warp(M, u)", "loss"],

@@ -59,7 +59,7 @@ generator = torch.Generator().manual_seed(0)
 #
 # The products $q K^\top / \sqrt d$ are *scores*, $w$ the *attention weights*; they add up to one.
 
-# %% mystnb={"image": {"alt": "Diagram, left to right: tokens, T by C, go through W^q, W^k, W^v to queries, keys and values, T by d each; queries and keys give scores, T by T, divided by root d; softmax over keys gives weights, T by T; weights times values give T by d; times W^o, T by C."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Diagram, left to right: tokens, T by C, go through W^q, W^k, W^v to queries, keys and values, T by d each; queries and keys give scores, T by T, divided by root d; softmax over keys gives weights, T by T; weights times values give T by d; times W^o, T by C."}}
 figure, ax = plt.subplots(figsize=(10, 2.9))
 frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"}
 style = {"ha": "center", "va": "center", "fontsize": 9}

@@ -60,7 +60,7 @@ plt.rcParams["figure.dpi"] = 110
 # *chosen*; the weight of a chosen expert is its *gate* $g$. The answer is the sum of what the experts propose, times the
 # gates.
 
-# %% mystnb={"image": {"alt": "Diagram, left to right: features of C numbers, times W of N by C, give N logits; softmax gives N probabilities; top-k gives k chosen; a rule gives N gates, zero for the others. A second path leads from the features to N experts, of which k run and propose. Gates times proposals, summed, are the answer."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Diagram, left to right: features of C numbers, times W of N by C, give N logits; softmax gives N probabilities; top-k gives k chosen; a rule gives N gates, zero for the others. A second path leads from the features to N experts, of which k run and propose. Gates times proposals, summed, are the answer."}}
 figure, ax = plt.subplots(figsize=(10, 2.6))
 boxes = ["features h", "logits x", "probabilities p", "chosen G", "gates g", "answer"]
 arrows = ["W, (N, C)", "softmax", "top-k", "rule", "Σ g E(h)"]
@@ -315,7 +315,7 @@ assert idle(stopped[0], 250).sum() < idle(stopped[0]).sum(), "early is not late"
 assert (idle(stopped[0]) >= 2).sum() > seeds / 2, "one or two are left"
 assert late(stopped[1]).mean() > late(raw[1]).mean()
 
-# %% mystnb={"image": {"alt": "Left three panels: load of four experts over training in one seed. With k = 1 and raw gates two experts fall to zero and stay there; with k = 1 and stopped gates the load looks shared at first and ends with one expert; with k = 2 experts that fell come back. Right: the final error of each of eight seeds for each variant, hollow where an expert is idle; k = 2 is lowest."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left three panels: load of four experts over training in one seed. With k = 1 and raw gates two experts fall to zero and stay there; with k = 1 and stopped gates the load looks shared at first and ends with one expert; with k = 2 experts that fell come back. Right: the final error of each of eight seeds for each variant, hollow where an expert is idle; k = 2 has the lowest mean."}}
 figure, axes = plt.subplots(1, 4, figsize=(11, 3.3), layout="constrained")
 shown = {"k = 1, raw": 1, "k = 1, stopped": 0, "k = 2, stopped": 1}
 for ax, (name, seed) in zip(axes, shown.items(), strict=False):
@@ -434,6 +434,8 @@ assert cost["uneven"].median() > 3 * cost["even"].median()
 # </details>
 #
 # ### A start at zero
+#
+# *A first reading may leave this section out.*
 #
 # MoA starts its router at zero. **What does top-k make of equal logits?**
 

@@ -64,7 +64,7 @@ torch.manual_seed(0)
 #
 # $K$ and $V$ are the tokens of the window; $W^k$ and $W^v$ carry no index.
 
-# %% mystnb={"image": {"alt": "Diagram: a token of C features goes to the router, which picks k of N heads with gates. The token goes through the chosen heads' query matrices, C by d each. All T tokens of the window go through one key and one value matrix to keys and values, T by d, used by every head. The heads' results go through their output matrices, d by C, are weighted with the gates and added to C features."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Diagram: a token of C features goes to the router, which picks k of N heads with gates. The token goes through the chosen heads' query matrices, C by d each. All T tokens of the window go through one key and one value matrix to keys and values, T by d, used by every head. The heads' results go through their output matrices, d by C, are weighted with the gates and added to C features."}}
 figure, ax = plt.subplots(figsize=(10, 3.2))
 frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"}
 style = {"ha": "center", "va": "center", "fontsize": 9}

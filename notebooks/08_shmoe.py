@@ -20,8 +20,9 @@
 # # SHMoE: every voxel, every direction, its own mixture
 #
 # The decoder of SHMoAReg answers one question per voxel and *direction*: how far to move? Its experts are convolutions of
-# different extent. The paper fixes that each voxel and each direction has its own mixture of them; the formulas are our
-# instance. You will be able to
+# different extent. A *router* scores them at each place; softmax makes *gates* of the scores (the *logits*), shares that add up
+# to one, and with k = 2 only the two largest count (chapter 06). The paper fixes that each voxel and each direction has its own
+# mixture; the formulas are our instance. You will be able to
 #
 # * produce a task that one decision for all directions cannot solve, and mend it in three lines,
 # * say how many more experts would have done instead, and tell missing routers from missing experts,
@@ -59,9 +60,10 @@ _ = torch.manual_seed(0)
 # %% [markdown]
 # ## From failure: one kernel for everything
 #
-# A toy in which the truth is known. The features are noise. In one half of the image the field is their *mean* over
-# 7 × 7 voxels, in the other an *edge* filter of 3 × 3. Both kernels have length one and are orthogonal, so the error of a
-# layer that uses kernel $K$ where $K^*$ is right is $\|K - K^*\|^2$: a distance between kernels.
+# A toy in which the truth is known. The features are independent noise of variance one; the field has two directions, y (down)
+# and x (right). In one half of the image it is the *mean* of the features over 7 × 7 voxels, in the other an *edge* filter of
+# 3 × 3. As the noise is independent, a layer that uses kernel $K$ where $K^*$ is right has the mean squared error
+# $\|K - K^*\|^2$: a distance between kernels. Both kernels here have length one and are orthogonal.
 
 # %%
 size, seeds, steps = 16, 5, 600
@@ -201,6 +203,8 @@ assert (late(agree) - two).abs().max() < 0.001, "the control"
 # %% [markdown]
 # ### Missing routers, or missing experts?
 #
+# *A first reading may leave this section out.*
+#
 # A tempting task for this chapter would have been *opposed*: where y wants the edge, x wants the mean. Directions want
 # different things at *every* place. **Predict: does one decision fail there, with two experts of extent 3 and 7? And with two
 # of extent 7?**
@@ -307,7 +311,7 @@ assert abs(lost - 1 / 8) < 0.02
 #
 # $$u_d(x) = \sum_e g_{d,e}(x)\; a_d \cdot E_e(h)(x), \qquad g_d = \text{rule}(\text{top-}k(\mathrm{softmax}(W_d\, h)))$$
 
-# %%
+# %% tags=["hide-input"]
 boxes = {
     "moving\nfixed": (0, 2.1),
     "pyramid": (2.5, 2.1),
@@ -331,7 +335,7 @@ arrows = {
     (12.5, 2.1, 16, 2.1): "residual r\n(B, D, S/s)",
 }
 
-# %% mystnb={"image": {"alt": "Diagram. Moving and fixed image, B by 1 by S, go through a pyramid encoder to tokens of C channels per level; moving ones are warped by the field so far. A block makes features h of them, B by C by S. Two paths leave h: a router, D by N logits per voxel, top-k, gates of shape B by D by N by S; and N experts of extent 1, 3, 5 and 7, N maps of C channels, read out by D rows to proposals, B by D by N by S. Gates times proposals, summed over N, are the residual field r, B by D by S, which is composed with the field so far."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Diagram. Moving and fixed image, B by 1 by S, go through a pyramid encoder to tokens of C channels per level; moving ones are warped by the field so far. A block makes features h of them, B by C by S. Two paths leave h: a router, D by N logits per voxel, top-k, gates of shape B by D by N by S; and N experts of extent 1, 3, 5 and 7, N maps of C channels, read out by D rows to proposals, B by D by N by S. Gates times proposals, summed over N, are the residual field r, B by D by S, which is composed with the field so far."}}
 figure, ax = plt.subplots(figsize=(10.5, 3.9))
 frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"}
 style = {"ha": "center", "va": "center", "fontsize": 8.5}
@@ -504,6 +508,8 @@ assert apart[0].max() > 0.1
 # </details>
 #
 # ### What they cost
+#
+# *A first reading may leave this section out.*
 #
 # Products per voxel, counted, for 16 channels in three dimensions: as experts alone, and as the layer computes them, with
 # the readout in the kernels. Beside it the milliseconds of a recorded run of `make bench`, forward and backward, 48³ voxels,

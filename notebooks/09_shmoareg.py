@@ -65,7 +65,8 @@ plt.rcParams["figure.dpi"] = 110
 #
 # $$u \leftarrow r(x) + \mathrm{up}(u)(x + r(x))$$
 #
-# `abdomen-flat`, which comes with the library, is such a network for sections of 64 × 64 voxels. Its own shapes:
+# `abdomen-flat`, which comes with the library, is such a network for sections of 64 × 64 voxels. Its own shapes follow, and how it
+# was trained: *balance* asks that all experts are used, *z* that logits stay small (chapter 06), *information* is explained below.
 
 # %%
 network = models.load_model("abdomen-flat")
@@ -90,7 +91,7 @@ for level in (0, 1, 2):
     gates = result.routing[f"decoder.{level}.shmoe"].gates
     assert gates.shape == (1, 2, 4, 32 // 2**level, 32 // 2**level)
 
-# %% mystnb={"image": {"alt": "Diagram. Moving and fixed image, 1 by 64 by 64, enter one encoder of three levels: 16 by 32 by 32, 32 by 16 by 16 and 48 by 8 by 8 features, the two coarser ones with mixtures of attention heads. From coarse to fine, each level has a block that compares fixed and warped moving features, then SHMoE, which gives a residual of 2 by 8 by 8, 2 by 16 by 16 and 2 by 32 by 32. Each residual is composed with the field from the coarser level; the finest is brought to 2 by 64 by 64."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Diagram. Moving and fixed image, 1 by 64 by 64, enter one encoder of three levels: 16 by 32 by 32, 32 by 16 by 16 and 48 by 8 by 8 features, the two coarser ones with mixtures of attention heads. From coarse to fine, each level has a block that compares fixed and warped moving features, then SHMoE, which gives a residual of 2 by 8 by 8, 2 by 16 by 16 and 2 by 32 by 32. Each residual is composed with the field from the coarser level; the finest is brought to 2 by 64 by 64."}}
 figure, ax = plt.subplots(figsize=(10.5, 4))
 frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"}
 style = {"ha": "center", "va": "center", "fontsize": 8.5}
@@ -145,7 +146,7 @@ for earlier, later in zip(left.T, left.T[1:], strict=False):
 found = -left.mean(0).diff()
 assert found[0] > found[1] > found[2]
 
-# %% mystnb={"image": {"alt": "Above: fixed image and the moving image with the grid x + u(x) after levels 2, 1 and 0. Below: maps of the endpoint error before and after each level, on one colour scale; they grow darker from level to level."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Above: fixed image and the moving image with the grid x + u(x) after levels 2, 1 and 0. Below: maps of the endpoint error before and after each level, on one colour scale; they grow darker from level to level."}}
 states = [torch.zeros_like(pair.displacement), *(u[0] for u in result.steps)]
 figure, axes = plt.subplots(2, 4, figsize=(10, 5.2), layout="constrained")
 show_image(axes[0, 0], pair.fixed[0], title="fixed")
@@ -214,7 +215,8 @@ for other in ("nothing", "Demons"):
 #
 # The first 250 steps of its training were made again (`make snapshots`), and this pair registered before them and after ever
 # more of them; the last state is the network that ships, after all of its steps. First as a strip, then in the explorer,
-# where the slider *Training* goes through the same states. **Predict: which comes first, good fields or sure routers?**
+# where the slider *Training* goes through the same states. *Entropy* is given as a share of $\log N$: one where a router calls all
+# experts equal, zero where it is sure. **Predict: which comes first, good fields or sure routers?**
 
 # %% tags=["hide-output"]
 kept = read_snapshots("../data/snapshots/abdomen-flat.npz", network, pair)
@@ -237,7 +239,7 @@ shares = f"{found[-2]:.0%} of the fall in error, {decided[-2]:.0%} of that in en
 print(f"after {when[-2]} of {when[-1]} steps: {shares}")
 assert found[-2] > 0.5 > 0.2 > decided[-2], "fields first"
 
-# %% mystnb={"image": {"alt": "Three rows, columns for states of training: before, three early steps, and the network that ships. First row: map of the largest gate of the finest decoder layer for direction y, nearly one colour before training and patches of four at the end. Second row: entropy of that router, bright in all columns but the last. Below, against steps: the endpoint error is a little larger at step 30 than before, and falls most up to step 250; the entropy falls after it."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three rows, columns for states of training: before, three early steps, and the network that ships. First row: map of the largest gate of the finest decoder layer for direction y, nearly one colour before training and patches of four at the end. Second row: entropy of that router, bright in all columns but the last. Below, against steps: the endpoint error is a little larger at step 30 than before, and falls most up to step 250; the entropy falls after it."}}
 columns = (0, 3, 5, 6, 7)
 figure = plt.figure(figsize=(10, 6.2))
 for column, number in enumerate(columns):
@@ -303,9 +305,9 @@ Explorer(
 # 5. **While it was trained.** Move the slider *Training* from its left end to the right: the field of this pair is found by step 250,
 #    and the maps change once more after it, while routers make up their minds.
 #
-# What the five stations claim, checked:
+# What the five stations claim, checked (the code is folded):
 
-# %%
+# %% tags=["hide-input"]
 layer = result.routing["decoder.0.shmoe"]
 y, x = layer.gates[0, :, :, 20, 11]
 assert y.max() > 0.99
@@ -532,6 +534,8 @@ surer = experiments.effect_between(rows, *two, "entropy").direction == "lower"
 #
 # ### How does specialisation grow?
 #
+# *A first reading may leave this section out.*
+#
 # The same question over time, networks of the information loss. **Is the endpoint error flat at the last look?**
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Against steps of training on a logarithmic axis: endpoint error falls, entropy of routers falls late, costs of the most missed expert and of random gates rise, and agreement of two seeds stays a little above independent maps."}}
@@ -561,6 +565,8 @@ assert unsure[leans] > 0.95
 #
 # ### Motion or axis? Do seeds agree?
 #
+# *A first reading may leave this section out.*
+#
 # If a direction's experts followed its motion, exchanging the motion of two directions would exchange their experts. And one
 # network is an anecdote: would another seed decide alike? **Guess both before you unfold.**
 
@@ -582,6 +588,8 @@ assert "routing follows neither" in recorded("axis").finding.sentence
 # </details>
 #
 # ### In volumes, and on real scans
+#
+# *A first reading may leave this section out.*
 #
 # The same audit of the networks for abdominal volumes and for hippocampus MR, recorded. On real scans the true motion is
 # unknown, so the measure is Dice. **In how many of nine decoder routers do experts know the organs, and in how many with routers

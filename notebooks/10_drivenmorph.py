@@ -28,7 +28,8 @@
 # * tell a better method from a more patient one.
 #
 # Paper: Li, Zhang, Deng, *DrivenMorph*, arXiv 2606.30183. Code: `moereg/nn/demons.py`, `moereg/models/drivenmorph.py`.
-# Chapter 03 built the classical Demons force; this one starts from it.
+# A *force* is the step that each voxel proposes for itself, from its own intensities or features. Chapter 03 built the classical one
+# of Demons; this chapter starts from it.
 
 # %%
 from dataclasses import replace
@@ -50,7 +51,7 @@ from moereg.models.drivenmorph import IntensityDifference
 from moereg.nn import NeuralDemonsLayer
 from moereg.nn.demons import feature_demons_force
 from moereg.training import TrainingConfig, fit
-from moereg.viz.figures import show_arrows, show_image
+from moereg.viz.figures import show_image, show_lengths
 
 budget = Budget.from_env()
 plt.rcParams["figure.dpi"] = 110
@@ -82,9 +83,11 @@ found = {
     "mean of two forces": mean_of_forces(moved, features),
     "two features together": feature_demons_force(moved, features, max_step=1.0),
 }
-_, axes = plt.subplots(1, 3, figsize=(9.6, 3.3), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9.6, 3), layout="constrained")
 for ax, (name, force) in zip(axes, found.items(), strict=True):
-    show_arrows(show_image(ax, bar, title=name), 4 * force[0], every=4)
+    show_image(ax, bar, title=name)
+    arrows = show_lengths(ax, force[0], longest=0.8, stretch=4)
+figure.colorbar(arrows, ax=axes, label="length, voxels", shrink=0.8)
 plt.show()
 inside = bar > 0.3
 down = {name: force[0, 0][inside].mean().item() for name, force in found.items()}
@@ -201,10 +204,10 @@ plt.show()
 # %% [markdown]
 # ## Two streams
 #
-# One round on one level. What differs is asked on the left, what moves on the right; the two meet in $C$ pairs of maps. Coarse to
+# One *round* makes one force and one update, on one level. What differs is asked on the left, what moves on the right; the two meet in $C$ pairs of maps. Coarse to
 # fine, two rounds per level.
 
-# %% mystnb={"image": {"alt": "Flow chart of one round. Moving and fixed image enter an encoder; the moving features are warped by the field so far; cross- and self-attention and a comparison give C maps of each, the difference stream. A force is computed from them, smoothed by a Gaussian to an update, and composed with the field so far, the deformation stream; an arrow leads back to the warp."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Flow chart of one round. Moving and fixed image enter an encoder; the moving features are warped by the field so far; cross- and self-attention and a comparison give C maps of each, the difference stream. A force is computed from them, smoothed by a Gaussian to an update, and composed with the field so far, the deformation stream; an arrow leads back to the warp."}}
 boxes = {
     "moving, fixed\n(B, 1, *S)": (0, 0.6),
     "encoder\n(shared)": (2.0, 0.6),
@@ -254,8 +257,9 @@ assert count == 2 * len(model.sizes.widths)
 #
 # </details>
 #
-# Trained on abdomens, beside an untrained network and classical Demons, which gets several numbers of *iterations*: an iteration of
-# Demons and a round of DrivenMorph both make one force and one update. DrivenMorph has six.
+# Trained on abdomens. No trained DrivenMorph comes with the library, so the cell trains one, for as few steps as it prints: enough to see
+# what the parts do, not what the method can reach. Beside it an untrained network and classical Demons, which gets several numbers of
+# *iterations*: an iteration of Demons and a round of DrivenMorph both make one force and one update. DrivenMorph has six.
 
 # %%
 shape = budget.pick(smoke=(64, 64), full=(160, 160))
@@ -328,16 +332,16 @@ pair = test[0]
 with torch.no_grad():
     result = model(pair.moving[None], pair.fixed[None])
 firsts = result.driven[:: model.sizes.rounds]
-_, axes = plt.subplots(3, len(firsts), figsize=(9.5, 9.6), layout="constrained")
-for column, step in zip(axes.T, firsts, strict=True):
-    size = step.force.shape[2:]
-    small = F.interpolate(pair.fixed[None], size=size, mode="area")[0, 0]
-    for ax, name in zip(column, ("force", "update", "displacement"), strict=True):
-        title = f"level {step.level}, {size[1]} voxels wide: {name}"
-        arrows = getattr(step, name)[0]
-        stretch = 1 if name == "displacement" else 2
-        show_image(ax, small, title=title)
-        show_arrows(ax, stretch * arrows, every=size[1] // 8)
+names = {"force": (2, 1), "update": (2, 1), "displacement": (1, 6)}
+figure, axes = plt.subplots(3, len(firsts), figsize=(10, 9.2), layout="constrained")
+for row, (name, (stretch, longest)) in zip(axes, names.items(), strict=True):
+    for ax, step in zip(row, firsts, strict=True):
+        size = step.force.shape[2:]
+        small = F.interpolate(pair.fixed[None], size=size, mode="area")[0, 0]
+        show_image(ax, small, title=f"level {step.level}, {size[1]} wide: {name}")
+        drawn = {"longest": longest, "stretch": stretch, "every": size[1] // 8}
+        arrows = show_lengths(ax, getattr(step, name)[0], **drawn)
+    figure.colorbar(arrows, ax=row, label="length, voxels of the level", shrink=0.8)
 plt.show()
 finest = firsts[-1]
 rough = [field.diff(dim=3).abs().mean() for field in (finest.force, finest.update)]
@@ -391,7 +395,7 @@ assert swapped["learned force, σ = 0.3"]["epe"] > swapped["both learned"]["epe"
 #
 # The difference stream, by far. More rounds do not mend it, they make it worse, the classical force most and the learned one as
 # well: this stream smooths *updates* only, and chapter 03 showed what such fluid smoothing gathers. Wider smoothing holds that back.
-# (Demons in the table above smooths the field, so it may go on.) The learned widths have hardly moved from 1, where they started. With
+# (Demons in the table above smooths the field, so it may go on.) The learned widths have hardly moved from where they started. With
 # much wider ones, put in after the training, the learned force does nearly as well; with hardly any smoothing it does not.
 #
 # </details>
@@ -535,6 +539,8 @@ assert error[brain, "drivenmorph"] > min(error[brain, name] for name in names)
 # </details>
 #
 # ### Every voxel, or every second one?
+#
+# *A first reading may leave this section out.*
 #
 # The cortex of these brains is a voxel or two thick. A field at every second voxel is made of features at every second voxel. The
 # same without any learning: Demons on the images as they are, and on halved ones. **Which anatomy minds more, and which of its

@@ -128,9 +128,10 @@ for sigma in everywhere:
 #
 # ## The machine
 #
-# $B$ pairs, $R$ regions. One *backbone*, any registration network, sees every region as a pair of its own:
+# $B$ pairs, $R$ regions. One *backbone*, any registration network (here a small SHMoAReg, chapter 09), sees every region as a
+# pair of its own. Where two regions meet is a *seam*.
 
-# %% mystnb={"image": {"alt": "Flow chart, left to right. Moving and fixed image, B by 1 by S each, and their two label maps enter the masks, which make R times B masked pairs. The backbone, one for all regions, gives R times B partial fields. They are multiplied by the R masks of the fixed image and summed to the merged field, B by D by S."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Flow chart, left to right. Moving and fixed image, B by 1 by S each, and their two label maps enter the masks, which make R times B masked pairs. The backbone, one for all regions, gives R times B partial fields. They are multiplied by the R masks of the fixed image and summed to the merged field, B by D by S."}}
 boxes = {
     "moving m, fixed f\n(B, 1, *S)": (0, 1.1),
     "labels of both\n(B, 1, *S)": (0, 0.0),
@@ -313,7 +314,7 @@ assert live["with true labels"]["seam_fold_fraction"] > 0
 #
 # What the merged field is made of. Each partial field is drawn where it counts, then all of them together:
 
-# %% mystnb={"image": {"alt": "Fixed abdomen with outlines of the organs; the partial fields of the background, of the liver and of the right kidney, each drawn in its region alone, large near parts of an outline and small inside; and the merged field, which changes abruptly at outlines."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Fixed abdomen with outlines of the organs; the partial fields of the background, of the liver and of the right kidney, each drawn in its region alone, large near parts of an outline and small inside; and the merged field, which changes abruptly at outlines."}}
 patient = patients[1]
 images = patient.moving[None], patient.fixed[None]
 label_maps = (patient.moving_labels[None], patient.fixed_labels[None])
@@ -448,6 +449,8 @@ assert folds[0] > folds[1] > folds[2]
 #
 # ## Without labels
 #
+# *A first reading may leave this section out.*
+#
 # Labels are seldom there for a new patient. A UNet from MONAI learns them from the training pairs, and SegReg with a
 # segmenter asks for nothing; whoever has the truth may still hand it over. **Where between the backbone and true labels will its
 # own segmentation end?**
@@ -487,11 +490,15 @@ versions = {
     "grown by 2": grown(true_map, 2),
     "shrunk by 2": grown(true_map, -2),
 }
-figure, axes = plt.subplots(1, 4, figsize=(10, 2.7), layout="constrained")
+names = ["background", *phantoms.make("abdomen", (64, 64), 9000).label_names.values()]
+colours = plt.get_cmap("cividis", len(names))
+figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
 for ax, (name, version) in zip(axes, versions.items(), strict=True):
-    ax.imshow(version[0], cmap="cividis", vmin=0, vmax=int(true_map.max()))
+    drawn = ax.imshow(version[0], cmap=colours, vmin=-0.5, vmax=len(names) - 0.5)
     ax.set_title(name, fontsize=9)
     ax.set_axis_off()
+bar = figure.colorbar(drawn, ax=axes, ticks=range(len(names)))
+bar.ax.set_yticklabels(names, fontsize=6)
 plt.show()
 
 # %% [markdown]

@@ -123,7 +123,9 @@ assert reach["paired"] < reach["paired with another pair"] / 2
 # ## What Dice hides
 #
 # Dice looks at outlines. Inside an organ a field may do what it likes. Here are three fields for one pair: the true one, the
-# true one with noise *inside the organs*, and none at all.
+# true one with noise *inside the organs*, and none at all. Beside Dice: *HD95*, the distance that separates two outlines in
+# all but the worst twentieth of their points; the endpoint error; folds; and *sd log J*, the spread of the logarithm of the
+# Jacobian determinant (chapter 01), zero where no tissue changes its volume.
 
 # %%
 pair = phantoms.make("abdomen", (96, 96), 9000)
@@ -152,7 +154,7 @@ def measures(u):
 # %% [markdown]
 # **Which measures will tell the second from the first?**
 
-# %% tags=["hide-output"] mystnb={"image": {"alt": "The fixed image, and the moving image under the deformed grids of the true field and of the field with noise inside the organs: the second grid is crumpled within two organs and equal elsewhere."}}
+# %% tags=["hide-output"] mystnb={"image": {"alt": "The fixed image, and the moving image under the deformed grids of the true field and of the field with noise inside the organs: the second grid is crumpled inside organs and equal elsewhere."}}
 judged = {n: measures(u) for n, u in (("true", truth), ("noisy", noisy))}
 judged["none"] = measures(0 * truth)
 for name, values in judged.items():
@@ -187,7 +189,7 @@ forth, back = (
 left_over = fields.compose(back, forth).norm(dim=1).mean().item()
 walked = forth.norm(dim=1).mean().item()
 print(f"walked {walked:.2f} voxels, {left_over:.2f} from the start after coming back")
-assert left_over < walked
+assert left_over < walked / 4
 
 # %% [markdown]
 # ## Equal steps, equal seconds
@@ -212,13 +214,19 @@ for budget in ("steps", "seconds"):
     order = sorted(own, key=own.__getitem__)
     said = {name: round(float(own[name]), 2) for name in order}
     print(f"equal {budget}, endpoint error:", said)
+moved = {n: errors["seconds", n] - errors["steps", n] for n in steps["steps"]}
+most = max(abs(change) for change in moved.values())
+print(f"what the budget changes, at most: {most:.2f} voxels")
+assert most < 0.1
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Equal steps flatter the expensive: nobody asks what a step costs. Equal seconds flatter the cheap, and whoever is well
-# tuned for the machine. Neither is *the* fair one; where the order is the same under both, budget is not what decides.
-# SegReg is no rival like the others: it was handed the true labels of both images.
+# Equal steps do not ask what a step costs: whoever is expensive gets more seconds than the others. Equal seconds ask, and
+# with it comes how well a program is tuned for the machine. Neither is *the* fair one. In this record the budget changes no
+# error by as much as a tenth of a voxel: after so few steps nobody is trained, under either budget, so it cannot show whom a
+# budget flatters in the end. What separates the first from the others here is a head start (chapter 10). SegReg is no
+# rival like the others: it was handed the true labels of both images.
 #
 # </details>
 #
@@ -257,8 +265,9 @@ assert found.direction == "lower"
 draw_measures(rows, "abdomen")
 
 # %% [markdown]
-# Where does SHMoAReg stand? By the one rule, against each, measure by measure: plus where it is better, minus where it is
-# worse, a dot where the interval holds zero. **Before you look: count how many of these judgements would be wrong by chance
+# Where does SHMoAReg stand? The course has one rule for all such words: an interval of 95 % over seeds and pairs that leaves
+# out zero. Against each, measure by measure: plus where it is better, minus where it is worse, a dot where the interval holds
+# zero. **Before you look: count how many of these judgements would be wrong by chance
 # if no method differed from any other.**
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "A table of squares, a line for each rival and a column for each measure, with plus, minus or a dot for SHMoAReg against it; there are squares of all three kinds."}}
@@ -269,13 +278,23 @@ counts = {word: words.count(word) for word in ("better", "not told apart", "wors
 print(counts)
 print(f"by chance alone {0.05 * len(words):.0f} of {len(words)} would be told apart")
 assert min(counts.values()) > 0, "who wins everywhere should look for the mistake"
+idle = {"method": "identity", "budget": None, "refined": False}
+against_nothing = {}
+for one in verdicts:
+    if (one["task"], one["rival"]) == ("abdomen", idle):
+        against_nothing[one["measure"]] = one["word"]
+print("abdomen, against doing nothing:", against_nothing)
+for measure in ("dice", "epe", "sd_log_jacobian"):
+    assert against_nothing[measure] == "not told apart"
 draw_verdicts(verdicts, "abdomen")
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# One in twenty, on either side. A single plus among many is no finding; a column of them is. And nobody wins everywhere:
-# what smooths more folds less and matches less.
+# One in twenty, on either side. A single plus among many is no finding; a column of them is. And nobody wins everywhere. Ask of
+# every column of pluses what it is worth: *sd log J* says that the field of this SHMoAReg is smoother than that of any Demons.
+# The first row is the control: in Dice, error and smoothness it is not told apart from the field that does nothing. After so
+# few steps it hardly moves anything, and what does not move is smooth.
 #
 # </details>
 #
@@ -296,7 +315,7 @@ for name in ("shmoareg", "drivenmorph", "rman", "segreg"):
 # A method that does not fit is no method. Cost was measured at a few small cubes. On double logarithmic axes a straight line
 # is a power of the number of voxels, and its slope the exponent.
 
-# %% mystnb={"image": {"alt": "Four panels against the number of voxels, logarithmic: processor seconds and memory of a pair and of a training step, one line for each network, all rising nearly in proportion."}}
+# %% mystnb={"image": {"alt": "Four panels against the number of voxels, logarithmic: processor seconds and memory of a pair and of a training step, one line for each network. All go up nearly in proportion, but for VoxelMorph's memory for a pair, which hardly rises."}}
 draw_costs(record["costs"])
 
 # %%
@@ -304,18 +323,24 @@ names = list(dict.fromkeys(row["method"] for row in record["costs"]))
 for name in names:
     own = [row for row in record["costs"] if row["method"] == name]
     voxels = [row["edge"] ** 3 for row in own]
+    held = [row["step_bytes"] for row in own]
     time = growth_exponent(voxels, [row["step_seconds"] for row in own])
-    memory = growth_exponent(voxels, [row["step_bytes"] for row in own])
+    memory = growth_exponent(voxels, held)
     print(f"{name:12} a training step: time ~ V^{time:.2f}, memory ~ V^{memory:.2f}")
+    # the control: the largest cube, foretold from the smaller ones
+    exponent = growth_exponent(voxels[:-1], held[:-1])
+    foretold = held[-2] * (voxels[-1] / voxels[-2]) ** exponent
+    print(f"{'':12} largest cube foretold: {foretold / held[-1]:.2f} of what it takes")
+    assert 0.7 < foretold / held[-1] < 1.4
 sizes = (8, 24, 80)
 print("largest cube for a training step, predicted, in", sizes, "GB:")
 for name, edges in comparing.largest_volumes(record["costs"], sizes).items():
     print(f"{name:12}", [f"{edge}³" for edge in edges])
-    assert edges == sorted(edges)
 
 # %% [markdown]
-# These are predictions: a straight line through small volumes on a CPU. What a library takes beside the numbers
-# themselves differs on a GPU; `make compare` with `--full` measures there.
+# These are predictions: a straight line through small volumes on a CPU, good to a quarter or so one size further, as the
+# control says, and worse the farther it goes. What a library takes beside the numbers themselves differs on a GPU;
+# `make compare` with `--full` measures there.
 #
 # ## Exercises
 #

@@ -2,16 +2,18 @@
 
 import doctest
 import importlib.util
+import json
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
 
-from book import build
+from book import build, formula_page, glossary, subjects
 from tools import notebooks as tool
 
 ROOT = Path(__file__).parents[1]
@@ -112,14 +114,6 @@ def test_everything_that_a_page_loads_or_links_to_is_there(site):
 
 
 @pytest.mark.book
-def test_icon_fonts_are_at_both_places_where_the_widgets_look(site):
-    scope = site / "_static" / "vendor" / "@jupyter-widgets"
-    fonts = {path.name for path in (scope / "html-manager" / "dist").glob("*.woff2")}
-    assert len(fonts) == 3
-    assert fonts == {path.name for path in scope.glob("*.woff2")}
-
-
-@pytest.mark.book
 def test_every_picture_has_an_alternative_text(site):
     assert {page.name: bare for page in pages_of(site) if (bare := References(page.read_text()).without_alt)} == {}
 
@@ -136,6 +130,161 @@ def test_every_notebook_and_every_public_module_has_a_page(site):
         assert (site / "api" / f"{module}.html").exists()
         assert f'href="{module}.html"' in index
     assert 'id="moereg.fields.warp"' in (site / "api" / "moereg.fields.html").read_text()
+
+
+MOST_BYTES = 2_500_000  # of a chapter with all that it can load, unpacked
+MOST_WAITED_FOR = 600_000  # bytes that a browser must have before it draws anything, besides the page
+IMPORTED = re.compile(r"""(?:import|from)\s*\(?\s*["']\./([\w./-]+)["']""")
+
+
+def chapters() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def loaded_files(site: Path, page: Path) -> set[Path]:
+    """Files that a page loads, if a reader scrolls to its end: with what its modules and style sheets ask for."""
+    html = page.read_text()
+    found = {(page.parent / re.sub(r"[?#].*", "", place)).resolve() for place in References(html).loaded}
+    found |= {(page.parent / place).resolve() for place in IMPORTED.findall(html)}
+    found |= {(page.parent / place).resolve() for place in re.findall(r"_images/[\w.-]+", html)}  # those of views too
+    kinds = set(re.findall(r'data-view="(\w+)"', html))
+    found |= {site / "_static" / "views" / f"{kind}.{ending}" for kind in kinds for ending in ("mjs", "css")}
+    return {path for path in found if path.is_file()} | {page}
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("stem", chapters())
+def test_a_chapter_is_light(site, stem):
+    files = loaded_files(site, site / f"{stem}.html")
+    size = sum(path.stat().st_size for path in files)
+    print(f"{stem}: {size / 1e6:.2f} MB in {len(files)} files")
+    assert len(files) > 10
+    assert size <= MOST_BYTES
+
+
+@pytest.mark.book
+def test_little_is_waited_for_before_a_page_is_drawn(site):
+    for page in pages_of(site):
+        head = page.read_text().partition("</head>")[0]
+        waited = [
+            place
+            for tag, place in re.findall(r'<script ([^>]*)src="([^"]+)"', head)
+            if not re.search("defer|async|module", tag)
+        ]
+        if page.stem != "search":
+            assert [Path(re.sub(r"[?#].*", "", place)).name for place in waited] in (
+                [],
+                ["documentation_options.js"],
+            ), page
+        waited += re.findall(
+            r'<link[^>]*rel="stylesheet"[^>]*href="([^"]+)"|<link[^>]*href="([^"]+)"[^>]*rel="stylesheet"', head
+        )
+        files = {
+            (page.parent / re.sub(r"[?#].*", "", p if isinstance(p, str) else p[0] or p[1])).resolve() for p in waited
+        }
+        size = sum(path.stat().st_size for path in files if path.is_file())
+        assert size <= MOST_WAITED_FOR or page.stem == "search", (page, size)
+
+
+@pytest.mark.book
+def test_pictures_have_room_before_they_come_and_later_ones_wait(site):
+    for stem in chapters():
+        tags = re.findall(r"<img[^>]*_images/[^>]*>", (site / f"{stem}.html").read_text())
+        assert all(re.search(r' width="\d+" height="\d+"', tag) or "width:" in tag for tag in tags)
+        assert all('loading="lazy"' in tag for tag in tags[1:])
+
+
+def index_of(site: Path) -> dict:
+    """The search's index, as its page reads it."""
+    text = (site / "searchindex.js").read_text()
+    return json.loads(text[len("Search.setIndex(") : text.rindex(")")])
+
+
+@pytest.mark.book
+def test_the_search_knows_formulas_and_terms_by_all_their_names(site):
+    index = index_of(site)
+    names = index["docnames"]
+    titles = {title.lower(): {names[place] for place, _ in places} for title, places in index["alltitles"].items()}
+    entries = {name: {names[place[0]] for place in places} for name, places in index["indexentries"].items()}
+    for entry in formula_page.load():
+        assert "formulas" in titles[entry["name"].lower()]
+        for other in entry.get("also", ()):
+            assert "formulas" in entries[other.lower()], other
+    for entry in glossary.load():
+        for form in (entry["term"], *entry.get("also", ())):
+            assert "glossary" in entries[form.lower()], form
+
+
+class Places(HTMLParser):
+    """Ids of a page, headings of its article without one, links to places."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.ids, self.bare, self.links, self._open = set(), [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = {name: value or "" for name, value in attrs}
+        self.ids |= {attrs[name] for name in ("id", "name") if attrs.get(name)}
+        if tag == "section":
+            self._open.append(attrs.get("id", ""))
+        if tag in ("h1", "h2", "h3") and self._open and not self._open[-1]:
+            self.bare.append(tag)
+        if tag == "a" and attrs.get("href"):
+            self.links.append(attrs["href"])
+
+    def handle_endtag(self, tag):
+        if tag == "section" and self._open:
+            self._open.pop()
+
+
+@pytest.mark.book
+def test_every_section_has_an_anchor_and_every_link_into_a_page_finds_one(site):
+    places = {page.resolve(): Places(page.read_text()) for page in pages_of(site)}
+    assert {page.name: found.bare for page, found in places.items() if found.bare} == {}
+    lost = []
+    for page, found in places.items():
+        for link in found.links:
+            path, _, fragment = link.partition("#")
+            target = (page.parent / re.sub(r"\?.*", "", path)).resolve() if path else page
+            if fragment and not is_outside(link) and target in places and unquote(fragment) not in places[target].ids:
+                lost.append((page.name, link))
+    assert lost == []
+
+
+@pytest.mark.book
+def test_every_page_describes_itself_and_shows_a_picture_that_is_there(site):
+    for page in pages_of(site):
+        head = page.read_text().partition("</head>")[0]
+        tags = dict(re.findall(r'<meta (?:name|property)="([\w:]+)" content="([^"]*)"', head))
+        assert len(tags["description"]) > 3, page
+        assert tags["og:title"], page
+        assert (page.parent / tags["og:image"]).is_file(), page
+        assert "<title>" in head
+        assert 'rel="icon"' in head, page  # else a browser asks for /favicon.ico
+
+
+@pytest.mark.book
+def test_every_function_of_the_library_that_a_chapter_builds_or_uses_leads_there_and_back(site):
+    formulas, shown = formula_page.formula_of(formula_page.load()), subjects.examples()
+    built = {f"{row['module']}.{name}": row["chapter"] for row in subjects.load() for name in row["names"]}
+    called = build.library_uses()
+    assert len(called) > 100
+    for name in {*built, *called}:
+        module = name.rsplit(".", 1)[0]
+        page = (site / "api" / f"{module}.html").read_text()
+        _, there, rest = page.partition(f'id="{name}"')
+        assert there, name
+        own = rest.partition('<dt class="sig sig-object py" id="moereg')[0]
+        if name in built:
+            assert f'href="../{built[name]}.html"' in own, name
+            assert "highlight-python" in own, name
+            assert own.count('class="math') >= len(formulas.get(name, ())), name
+        if name in called:
+            assert f'href="../{called[name][0].address}"' in own, name
+        for stem in {use.stem for use in called.get(name, ())}:
+            assert f'href="api/{module}.html#{name}"' in (site / f"{stem}.html").read_text(), (name, stem)
+    assert set(shown) == set(built)
 
 
 # ---- the tools that make it (unit layer) ----
@@ -238,5 +387,5 @@ def test_a_changed_npm_package_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(build, "run_npm", pack)
     monkeypatch.setattr(build, "VENDOR", tmp_path)
     with pytest.raises(build.BookError, match=r"require\.js of requirejs@2\.3\.8 has the SHA-256"):
-        build.fetch("requirejs@2.3.8", build.FROM_NPM["requirejs@2.3.8"])
+        build.fetch("requirejs@2.3.8", {"require.js": ("require.js", "0" * 64)})
     assert list(tmp_path.iterdir()) == []

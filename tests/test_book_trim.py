@@ -1,5 +1,7 @@
 """Pages carry what they use: formulas and icons as drawn shapes, a description, a picture for previews."""
 
+import base64
+import io
 import re
 
 import numpy as np
@@ -93,16 +95,72 @@ def test_a_long_description_ends_with_a_word():
     assert re.fullmatch(r"(word )+…", text)
 
 
-def test_figures_become_smaller_and_pages_show_them(tmp_path):
+def shapes_picture() -> Image.Image:
+    """Something like a figure: smooth grey values, a few lines of colour."""
+    rows, columns = np.mgrid[:240, :320] / 40
+    grey = 128 + 90 * np.sin(rows) * np.cos(columns)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    picture[::30] = (232, 165, 58)
+    noise = np.random.default_rng(0).normal(0, 6, picture.shape[:2])[..., None]
+    return Image.fromarray((picture + noise).clip(0, 255).astype(np.uint8))
+
+
+def test_a_picture_that_looks_the_same_has_fewer_bytes_and_no_other_is_taken():
+    image = shapes_picture()
+    drawn, buffer = np.asarray(image), io.BytesIO()
+    image.save(buffer, format="PNG")
+    content = pictures.encoded(image)
+    shown = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    assert len(content) < buffer.tell() / 2
+    assert pictures.alike(drawn, shown)
+    assert not pictures.alike(drawn, np.roll(drawn, 2, axis=1))  # two pixels aside
+    spoiled = drawn.copy()
+    spoiled[:20, :20] = 255 - spoiled[:20, :20]  # one corner
+    assert not pictures.alike(drawn, spoiled)
+    assert not pictures.alike(drawn, drawn[..., ::-1])  # other colours
+
+
+def test_transparent_places_are_white():
+    image = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    assert np.asarray(pictures.flat(image)).min() == 255
+
+
+def test_figures_become_files_that_wait_for_the_reader_and_have_room(tmp_path):
     (tmp_path / "_images").mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "_images" / "large.png")
+    shapes_picture().save(tmp_path / "_images" / "large.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "_images" / "small.png")
+    inside = io.BytesIO()
+    shapes_picture().resize((160, 120)).save(inside, format="PNG")
+    uri = "data:image/png;base64," + base64.b64encode(inside.getvalue()).decode()
     page = tmp_path / "page.html"
-    page.write_text('<img src="_images/large.png"><img src="_images/small.png">')
+    page.write_text(
+        f'<img src="_images/large.png"><img alt="s" src="_images/small.png" /><noscript><img src="{uri}"></noscript>'
+        f'<script>{{"source":"{uri}"}}</script>'
+    )
     pictures.shrink(tmp_path)
-    assert page.read_text() == '<img src="_images/large.webp"><img src="_images/small.png">'
-    assert {path.name for path in (tmp_path / "_images").iterdir()} == {"large.webp", "small.png"}
+    text = page.read_text()
+    assert '<img src="_images/large.webp" width="320" height="240">' in text
+    assert '<img alt="s" src="_images/small.png" width="4" height="4" loading="lazy" />' in text
+    (name,) = set(re.findall(r"_images/([0-9a-f]{32}\.webp)", text))  # once, for the picture and for the view
+    assert text.count(name) == 2
+    assert "base64" not in text
+    assert {path.name for path in (tmp_path / "_images").iterdir()} == {"large.webp", "small.png", name}
+
+
+def test_scripts_let_the_page_be_drawn_first_and_only_the_search_searches():
+    head = (
+        '<script src="_static/documentation_options.js?v=1"></script><script src="_static/doctools.js?v=2"></script>'
+        "<script>let a = 1;</script><script type='module' src='m.js'></script>"
+        '<script src="_static/searchtools.js"></script><script src="searchindex.js"></script>'
+    )
+    page = f'<head>{head}</head><script src="_static/late.js"></script>'
+    quick = trim.quick(page, searches=False)
+    assert '<script src="_static/documentation_options.js?v=1"></script>' in quick
+    assert '<script defer src="_static/doctools.js?v=2"></script><script>let a = 1;</script>' in quick
+    assert "searchindex" not in quick
+    assert "searchtools" not in quick
+    assert quick.endswith('</head><script src="_static/late.js"></script>')
+    assert trim.quick(page, searches=True) == page
 
 
 def test_roles_and_stops_that_sphinx_and_mathjax_leave_out():

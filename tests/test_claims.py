@@ -18,6 +18,14 @@ def test_the_ledger_agrees_with_the_evidence():
     assert {row["system"] for row in LEDGER} >= {"SHMoAReg", "DrivenMorph", "RMAn", "SegReg"}
 
 
+def test_a_claim_that_does_not_hold_says_what_was_tried_and_an_open_one_says_why():
+    for row in LEDGER:
+        if row["status"] in tool.FAILS:
+            assert row.get("note"), row["id"]
+        if row["status"] in tool.OPEN:
+            assert row["evidence"]["none"], row["id"]
+
+
 @pytest.mark.parametrize("row", LEDGER, ids=[row["id"] for row in LEDGER])
 def test_another_status_is_noticed_and_every_reference_is_there(row):
     forged = row | {"status": REVERSED[tool.outcome(row).holds]}

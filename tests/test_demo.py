@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from moereg import demo, models
-from moereg.data import datasets
+from moereg.data import datasets, save_volume
 from moereg.training import TrainingConfig
 
 TINY = {"widths": (4, 6, 8), "decoder_widths": (4, 4, 4), "heads": 2, "head_dim": 4}
@@ -29,6 +31,42 @@ def test_everything_is_written(finished):
     ]
     assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(result))
     assert models.load_model(out / "shmoareg.safetensors").sizes.widths == (4, 6, 8)
+
+
+def test_weights_say_what_they_were_trained_on_and_where_they_come_from(finished):
+    out, result = finished
+    for name in ("shmoareg", "voxelmorph"):
+        trained = models.read_trained(out / f"{name}.safetensors")
+        assert (trained.data, trained.shape, trained.normalisation) == ("abdomen", (16, 16, 16), "unit")
+        origin = models.read_provenance(out / f"{name}.safetensors")
+        assert (origin["data"], origin["pairs"], origin["steps"]) == ("abdomen", 2, 2)
+        assert origin["licence"] == "phantoms made by moereg, no data of others"
+        assert origin["loss"] == pytest.approx(result["training"][name]["loss"][-1], abs=1e-5)
+    assert result["table"] == []
+
+
+def test_how_a_table_was_parted_is_said_before_any_work(tmp_path, monkeypatch):
+    """Three pairs of subjects of their own, one of which is for testing."""
+    save_volume(tmp_path / "labels.nii", torch.ones(6, 5, 4, dtype=torch.int64), np.eye(4))
+    rows = ["moving,fixed,age,moving_labels,fixed_labels,fixed_mask"]
+    for number in range(3):
+        for role in ("moving", "fixed"):
+            image = torch.rand(6, 5, 4, generator=torch.Generator().manual_seed(10 * number + len(role)))
+            save_volume(tmp_path / f"{role}{number}.nii", image, np.eye(4))
+        rows.append(f"moving{number}.nii,fixed{number}.nii,7,labels.nii,labels.nii,labels.nii")
+    table = tmp_path / "pairs.csv"
+    table.write_text("\n".join(rows) + "\n")
+    monkeypatch.setattr(demo, "load_pairs", lambda *_: pytest.fail("begun") if len(said) < 2 else [])
+    monkeypatch.setattr(demo, "require_comparable", lambda data, test: 1 / 0)
+    said = []
+    with pytest.raises(ZeroDivisionError):
+        demo.run(tmp_path / "out", data=str(table), plan=replace(PLAN, shape=None), progress=False, tell=said.append)
+    assert said == [
+        f"{table}: not used: age",
+        f"{table}: no column split, parted by subject: 2 pairs for train, 1 pairs for test",
+        f"{table}: labels are not learnt from, only measured",
+        f"{table}: masks count in the training; methods register whole images when they are measured",
+    ]
 
 
 def test_both_models_train_for_the_same_steps_and_are_measured_alike(finished):

@@ -193,6 +193,7 @@ def test_defaults():
         "device": "auto",
         "seed": 0,
         "progress": True,
+        "tell": None,
     }
 
 
@@ -382,16 +383,11 @@ def test_few_pairs_are_read_once_and_many_on_demand(monkeypatch, capsys):
             self.read.append(index)
             return index
 
-    made = {}
-
-    def load(data, split, *, shape, count, seed, parted):
-        return made.setdefault((split, count), Set(count))
-
-    monkeypatch.setattr(demo.datasets, "load", load)
     for split, count, kept in (("train", 200, True), ("train", 201, False), ("test", 201, True)):
-        pairs = demo.load_pairs("lung", split, None, count, 0, progress=split == "test")
+        made = Set(count)
+        pairs = demo.load_pairs(made, split, progress=split == "test")
         assert (pairs == list(range(count))) is kept
-        assert made[split, count].read == (list(range(count)) if kept else [])
+        assert made.read == (list(range(count)) if kept else [])
         shown = capsys.readouterr().err
         assert ("test pairs: 100%" in shown) is (split == "test")
         assert ("train pairs" in shown) is False

@@ -5,19 +5,24 @@ left (`ENOSPC`) where a name is to be exchanged.
 """
 
 import errno
+import hashlib
 import os
 import resource
+import shutil
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from moereg import cli, models
+from moereg import cli, demo, models
 from moereg.apply import page
-from moereg.data import save_displacement, save_volume
+from moereg.data import publicsets, save_displacement, save_volume
 from moereg.files import write_json_whole, write_text_whole
 from moereg.models import save_weights
+from moereg.training import TrainingConfig
 from moereg.viz import payload
 from moereg.viz.report import write_report
 from tests.oracle_models import Shift, enter
@@ -62,9 +67,21 @@ def test_a_writer_leaves_the_old_file(name, write, tmp_path, monkeypatch):
     assert (tmp_path / name).stat().st_size > 100
 
 
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Bytes of a public set in miniature."""
+    card, folder = publicsets.CARDS["hippocampus"], tmp_path_factory.mktemp("set")
+    for number in range(1, 21):
+        image = folder / card.folders[0] / card.layouts[0].images.format(subject=f"hippocampus_{number:03d}", phase="")
+        for path, data in ((image, NOISE), (card.layouts[0].labels_of(folder / card.folders[0], image), NOISE > 0.5)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_volume(path, data.float() if path == image else data.long(), np.eye(4))
+    return Path(shutil.make_archive(str(folder / "set"), "tar", folder, card.folders[0])).read_bytes()
+
+
 @pytest.fixture
-def kit(tmp_path, monkeypatch):
-    """Two scans, weights, a table."""
+def kit(tmp_path, monkeypatch, archive):
+    """Two scans, weights, a table, an archive, and a demo of one step."""
     enter(monkeypatch, Shift)
     monkeypatch.setattr(payload, "_poster", lambda pair, result: None)
     monkeypatch.setattr(page, "clinical_pictures", lambda *images: [])
@@ -73,11 +90,21 @@ def kit(tmp_path, monkeypatch):
     save_displacement(tmp_path / "f.nii", 0 * NOISE.expand(3, *SHAPE), np.eye(4))
     save_weights(tmp_path / "w.safetensors", models.build("shift"))
     (tmp_path / "pairs.csv").write_text("moving,fixed\na.nii,b.nii\n")
+    plan = demo.DemoPlan((16, 16, 16), 1, 1, TrainingConfig(steps=1, device="cpu"), {})
+    monkeypatch.setattr(demo, "plan_for", lambda data, device: plan)
+    monkeypatch.setattr(demo, "build", lambda name, **sizes: models.build("shift"))
+    (tmp_path / "set.tar").write_bytes(archive)
+    card = publicsets.CARDS["hippocampus"]
+    monkeypatch.setitem(publicsets.CARDS, card.name, replace(card, md5=hashlib.md5(archive).hexdigest()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "out"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 COMMANDS = (
+    "demo --steps 1 --device cpu --out out",
+    "explore --weights w.safetensors --data pairs.csv --device cpu --out out/page.html",
+    "data get hippocampus --archive set.tar --to out",
     "train shift --data pairs.csv --steps 1 --device cpu --out out",
     "evaluate --method identity --data pairs.csv --json out/numbers.json",
     "register a.nii b.nii --method identity --init none --no-report --out out",

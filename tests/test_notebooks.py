@@ -145,6 +145,13 @@ def test_an_output_that_is_to_be_guessed_first_is_folded_in_jupyterlab_too(tmp_p
     assert hidden == [None, {"outputs_hidden": True}, None]
 
 
+def test_code_that_is_hidden_on_the_site_is_hidden_in_jupyterlab_too(tmp_path):
+    script = tmp_path / "01_small.py"
+    script.write_text(SCRIPT.replace("# %%\nprint", '# %% tags=["hide-input", "hide-output"]\nprint'))
+    hidden = [cell.metadata.get("jupyter") for cell in tool.from_script(script).cells]
+    assert hidden == [None, {"outputs_hidden": True, "source_hidden": True}, None]
+
+
 def test_a_changed_script_is_noticed(pair):
     script, _ = pair
     script.write_text(SCRIPT.replace("1 + 1", "1 + 2"))

@@ -1,10 +1,11 @@
-"""The README's sentence on when a network is not worth it says what the card of the network says."""
+"""The README says of its measurements what cards and records say."""
 
 import json
 import re
 from pathlib import Path
 
 from moereg import cli
+from moereg.experiments import worth_markdown
 
 ROOT = Path(__file__).parents[1]
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
@@ -23,6 +24,41 @@ def test_its_numbers_are_those_of_the_card():
     ):
         assert words in README, words
     assert first["dice"] < demons["dice"] < network["dice"]
+
+
+def record(name):
+    return json.loads((ROOT / "data" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_the_table_of_what_is_worth_it_is_that_of_the_record():
+    assert worth_markdown(record("experiments/worth")["rows"]) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def untrained_words():
+    """What the README says of the default without training, from the means of `data/registering/untrained.json`."""
+    means = {(row["set"], row["method"]): row for row in record("registering/untrained")["means"]}
+    own, others = means["hippocampus", "greedy"], ("SyN", "SimpleITK Demons", "demons-diffeomorphic")
+    beside = {name: means["hippocampus", name] for name in others}
+    names = {"SyN": "ANTs' SyN", "SimpleITK Demons": "SimpleITK's Demons", "demons-diffeomorphic": "our Demons"}
+    told = ", ".join(f"{names[name]} {row['dice']:.3f}" for name, row in beside.items())
+    brain = {name: means["mni152", name] for name in ("greedy", *others)}
+    known = ", ".join(f"{names[name]} {brain[name]['dice']:.3f} and {brain[name]['epe']:.2f}" for name in others)
+    return (
+        f"the search reaches Dice {own['dice']:.3f} on {own['pairs']} pairs of hippocampi ({told}), in "
+        f"{own['seconds'] / beside['SyN']['seconds']:.1f} times SyN's processor time; on {brain['greedy']['pairs']} of "
+        f"MNI152 under known motions {brain['greedy']['dice']:.3f}, {brain['greedy']['epe']:.2f} voxels off ({known})."
+    )
+
+
+def trust_words():
+    """How often the verdict was right on fresh pairs."""
+    told = record("registering/verdict")["sentence"]
+    return told[0].lower() + told[1:]
+
+
+def test_what_it_says_of_registering_is_what_was_recorded():
+    for words in (untrained_words(), trust_words()):
+        assert words in README, words
 
 
 def test_its_commands_are_understood():

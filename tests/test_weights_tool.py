@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from moereg.classical import METHODS
 from moereg.data import datasets
+from moereg.data.datasets import licence_of
 from moereg.metrics import evaluate
-from moereg.models import MODELS, build_for, load_model, read_trained
+from moereg.models import MODELS, build_for, load_model, read_provenance, read_trained
 from moereg.models.storage import read_tensors
 from moereg.training import Refined, fit
 from tests.oracle_models import Shift, ShiftSizes, box_pair, enter
@@ -58,6 +60,9 @@ def test_in_miniature(tmp_path, capsys, monkeypatch):
     assert "## abdomen-flat" in text
     # Its file says what it was trained on; told anew, the tensors stay what they are.
     path = tmp_path / "abdomen-flat.safetensors"
+    origin = read_provenance(path)
+    known = ("abdomen", "phantoms made by moereg, no data of others", card["training"]["steps"], card["made"]["code"])
+    assert tuple(origin[key] for key in ("data", "licence", "steps", "code")) == known
     trained = read_trained(path)
     assert (trained.data, trained.shape, trained.normalisation) == ("abdomen", (24, 24), "unit")
     tensors = read_tensors(path)[0]
@@ -227,3 +232,23 @@ def test_on_real_scans_in_miniature(tmp_path):
     card = json.loads((tmp_path / "hippocampus-images.json").read_text())
     assert card["methods"]["hippocampus-images"]["epe"] is None
     assert set(card["methods"]["identity"]["dice_per_label"]) == {"anterior", "posterior"}
+
+
+@pytest.mark.parametrize("path", sorted(Path("data/weights").glob("*.safetensors")), ids=lambda path: path.stem)
+def test_networks_that_ship_say_where_they_come_from_as_their_cards_do(path):
+    origin, card = read_provenance(path), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert origin["training"] == card["training"]
+    assert (origin["data"], origin["steps"]) == (card["data"], card["training"]["steps"])
+    assert origin["licence"] == licence_of(card["data"])
+    assert {key: card["made"][key] for key in ("seconds", "date", "code", "torch")}.items() <= origin.items()
+    assert read_trained(path).data == card["data"]
+
+
+def test_scans_are_told_where_the_recipe_is_still_that_of_the_card():
+    recipe = tool.RECIPES["abdomen-flat"]
+    pairs, card = recipe.pairs("train", quick=True), json.loads(Path("data/weights/abdomen-flat.json").read_text())
+    assert tool.origin_of(card, recipe, pairs)["pairs"] == len(pairs)
+    for other in (replace(recipe, train_pairs=7), replace(recipe, training=replace(recipe.training, smoothness=9.0))):
+        told = tool.origin_of(card, other, pairs)
+        assert (told["pairs"], told["identity"], told["scans"]) == (None, None, None)
+        assert told["training"] == card["training"]

@@ -14,9 +14,11 @@
 | aims     | every aim of the head is met in a section named in `course.toml`, by an assertion or an exercise     |
 | dpi      | a figure has at least 110 dots per inch                                                             |
 | scale    | a map whose colours mean numbers has a colour bar                                                   |
-| order    | an alternative text that states an order or a maximum stands beside an assertion                    |
+| order    | what an alternative text states of an order or a maximum has a row `figure` in `course.toml`         |
+| minutes  | a first reading takes 25 to 45 minutes, to five, exercises apart, and meets every aim                |
 
-What needs execution (legends beside data, equal outputs of a rerun) is `tools/course_rerun.py`, in the notebooks layer.
+What needs execution (legends beside data, equal outputs of a rerun, figures whose data say what their text does) is
+`tools/course_rerun.py`, in the notebooks layer.
 Where a rule cannot be kept, `tools/course.toml` says so by chapter and rule, with a reason; an exception that nothing
 needs is a complaint too.
 """
@@ -34,14 +36,16 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from book import reading
 from tools.notebooks import NOTEBOOKS, WIDGET_VIEW, complaints, from_script
 
 SETTINGS = Path(__file__).with_name("course.toml")
 LINES, WIDTH, DPI = 30, 88, 110
+LEAST, MOST = 25, 45  # minutes of a first reading
 SEEN = "What you should have seen"
 NUMERIC_MAPS = re.compile(r"cmap=\"(?:viridis|magma|cividis|inferno|plasma|RdBu|coolwarm|PuOr|seismic|hot)\"")
 ORDER = re.compile(
-    r"\b(?:most|least|fewest|largest|smallest|highest|lowest|longest|shortest|grows?|falls?|rises?|"
+    r"\b(?:most|least|fewest|largest|smallest|highest|lowest|longest|shortest|grows?|falls?|rises?|minimum|maximum|"
     r"(?:lower|higher|more|less|larger|smaller) than)\b"
 )
 NUMBER = re.compile(r"(?<![\w.,])\d+\.\d+(?![\w.])|\d+(?:\.\d+)?(?= ?%)")
@@ -61,6 +65,8 @@ class Chapter:
     aims: list[list[str]]  # for each aim of the head the sections that meet it
     allowed: list[str]  # phrases with numbers that prose may hold
     script: Path
+    figures: list[dict]  # what alternative texts say, and how it is tested
+    budget: float = 0  # seconds that its cells run
 
     @classmethod
     def read(cls, script: Path, settings: dict) -> "Chapter":
@@ -68,7 +74,9 @@ class Chapter:
         paired = script.with_suffix(".ipynb")
         notebook = nbformat.read(paired, as_version=4) if paired.exists() else from_script(script)
         allowed = [row["text"] for row in settings.get("number", []) if row["chapter"] in ("*", script.stem)]
-        return cls(script.stem, notebook.cells, settings.get("aims", {}).get(script.stem, []), allowed, script)
+        named, figures = settings.get("aims", {}).get(script.stem, []), statements(settings, script.stem)
+        budget = notebook.metadata.get("moereg", {}).get("budget", {}).get("smoke_seconds", 0)
+        return cls(script.stem, notebook.cells, named, allowed, script, figures, budget)
 
     def code(self) -> Iterator[tuple[int, NotebookNode]]:
         """Code cells with their numbers, from 1."""
@@ -236,14 +244,40 @@ def scale(chapter: Chapter) -> list[str]:
 
 
 def order(chapter: Chapter) -> list[str]:
-    """Alternative texts that state an order or a maximum, and no assertion near them."""
-    wrong = []
-    for i, cell in chapter.code():
-        text = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-        found = ORDER.search(text)
-        near = [cell.source, *(other.source for _, other in _neighbours(chapter, i, count=2))]
-        if found and not any("assert" in source for source in near):
-            wrong.append(f"cell {i}: its alternative text says {found[0]!r}, and no assertion beside it does")
+    """Alternative texts that state an order or a maximum which no row of `course.toml` tests on the figure's data."""
+    wrong, texts = [], {i: alternative_text(cell) for i, cell in chapter.code()}
+    for i, text in texts.items():
+        for row in chapter.figures:
+            text = text.replace(row["says"], "")
+        wrong += [f"cell {i}: nothing tests what its alternative text says: {m[0]!r}" for m in ORDER.finditer(text)]
+    for row in chapter.figures:
+        if not any(row["says"] in text for text in texts.values()):
+            wrong.append(f"no alternative text says {row['says']!r} any more")
+    return wrong
+
+
+def alternative_text(cell: NotebookNode) -> str:
+    """Of the pictures of a cell; empty where it has none."""
+    return cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+
+
+def statements(settings: dict, stem: str) -> list[dict]:
+    """Rows on a chapter's alternative texts: words, and what they mean (`holds`) or name (`name`)."""
+    return [row for row in settings.get("figure", []) if row["chapter"] == stem]
+
+
+def minutes(chapter: Chapter) -> list[str]:
+    """A chapter that is too short or too long at a first reading, or whose aims stand only where it may be left out."""
+    seconds = chapter.budget
+    notebook = nbformat.v4.new_notebook(
+        cells=chapter.cells, metadata={"moereg": {"budget": {"smoke_seconds": seconds}}}
+    )
+    found = reading.rounded(reading.total(notebook))
+    wrong = [] if LEAST <= found <= MOST else [f"a first reading takes {found} minutes, {LEAST} to {MOST} are meant"]
+    left_out = {section.title for section in reading.sections(notebook) if section.left_out}
+    for named in chapter.aims:
+        if set(named) <= left_out:
+            wrong.append(f"an aim is met only where a first reading may leave it out: {', '.join(named)}")
     return wrong
 
 
@@ -254,7 +288,8 @@ def _neighbours(chapter: Chapter, number: int, count: int = 1) -> list[tuple[int
 
 
 RULES: dict[str, Callable[[Chapter], list[str]]] = {
-    rule.__name__: rule for rule in (pairing, length, width, outputs, numbers, prompts, aims, dpi, scale, order)
+    rule.__name__: rule
+    for rule in (pairing, length, width, outputs, numbers, prompts, aims, dpi, scale, order, minutes)
 }
 
 

@@ -1,4 +1,4 @@
-"""What only a run of a chapter shows: equal outputs, and legends that lie beside the data.
+"""What only a run of a chapter shows: equal outputs, legends beside the data, alternative texts that the data bear out.
 
     python -m tools.course_rerun notebooks/08_shmoe.ipynb
 
@@ -21,8 +21,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from tools.course_check import SETTINGS
-from tools.figure_watch import FILE
+from tools.course_check import SETTINGS, alternative_text, statements
+from tools.figure_watch import FILE, SAYS
 from tools.notebooks import ROOT, WIDGET_VIEW, made, one_thread
 
 START = "from tools.figure_watch import watch; watch(get_ipython()); del watch"
@@ -33,11 +33,14 @@ IDLE = re.compile(r"0x[0-9a-f]{6,}")
 def rerun(path: Path) -> list[str]:
     """Execute a notebook; what is wrong with it, one sentence each."""
     committed = nbformat.read(path, as_version=4)
+    claims = claimed(committed, path.stem)
     again = nbformat.from_dict(json.loads(json.dumps(committed)))
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "figures.jsonl"
         python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        environment = {**one_thread(), FILE: str(notes), "PYTHONPATH": python_path}
+        sayings = Path(folder) / "says.json"
+        sayings.write_text(json.dumps(claims), encoding="utf-8")
+        environment = {**one_thread(), FILE: str(notes), SAYS: str(sayings), "PYTHONPATH": python_path}
         client = NotebookClient(
             again,
             timeout=600,
@@ -51,8 +54,25 @@ def rerun(path: Path) -> list[str]:
         seen = [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
     run = [i for i, cell in enumerate(again.cells, start=1) if cell.cell_type == "code" and cell.source.strip()]
     wrong = {f"cell {run[entry['cell'] - 1]}: {said}" for entry in seen for said in entry["wrong"]}
+    true = {(entry["cell"], words) for entry in seen for words in entry["true"]}
+    for number, of_cell in claims.items():
+        untrue = [words for words in of_cell if (number, words) not in true]
+        wrong |= {f"cell {run[number - 1]}: its figure's data do not say {words!r}" for words in untrue}
     exact = committed.metadata.get("made") == made()
     return sorted(wrong) + (differences(committed, again) if exact else [])
+
+
+def claimed(notebook: NotebookNode, stem: str) -> dict[int, dict[str, str]]:
+    """What `course.toml` says that figures show: number of the code cell that runs, from 1 -> {words: expression}."""
+    rows = [row for row in statements(tomllib.loads(SETTINGS.read_text(encoding="utf-8")), stem) if "holds" in row]
+    run = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    found = {}
+    for number, cell in enumerate(run, start=1):
+        text = alternative_text(cell)
+        of_cell = {row["says"]: row["holds"] for row in rows if row["says"] in text}
+        if of_cell:
+            found[number] = of_cell
+    return found
 
 
 def differences(committed: NotebookNode, again: NotebookNode) -> list[str]:

@@ -1,6 +1,8 @@
-"""Runs inside of a notebook's kernel: notes for every figure that is drawn which of its legends lie over data.
+"""Runs inside of a notebook's kernel: notes of every figure that is drawn which of its legends lie over data, and which
+words of its alternative text its data bear out (`tools/figure_says.py`).
 
-`tools/course_rerun.py` starts a kernel with it. A line of JSON per figure goes to the file that `MOEREG_FIGURES` names.
+`tools/course_rerun.py` starts a kernel with it. A line of JSON per figure goes to the file that `MOEREG_FIGURES` names;
+`MOEREG_SAYS` names a file with the statements to be tested: number of the code cell -> {words: expression}.
 """
 
 import itertools
@@ -18,7 +20,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-FILE = "MOEREG_FIGURES"
+from tools.figure_says import holds
+
+FILE, SAYS = "MOEREG_FIGURES", "MOEREG_SAYS"
 CLOSE = 1.0  # pixels by which a legend may touch
 
 
@@ -26,6 +30,7 @@ def watch(shell) -> None:
     """From now on note every figure that this IPython prints, with the number of the code cell that runs, from 1."""
     plain, started = FigureCanvasBase.print_figure, itertools.count(1)
     running = {"cell": 0}
+    said = json.loads(Path(os.environ[SAYS]).read_text(encoding="utf-8")) if SAYS in os.environ else {}
 
     def begin(info) -> None:
         if info.store_history:
@@ -34,6 +39,8 @@ def watch(shell) -> None:
     def print_figure(canvas, *args, **options):
         result = plain(canvas, *args, **options)
         entry = running | {"wrong": legends_over_data(canvas.figure)}
+        claims = said.get(str(running["cell"]), {})
+        entry["true"] = [words for words, expression in claims.items() if holds(canvas.figure, expression)]
         with Path(os.environ[FILE]).open("a", encoding="utf-8") as notes:
             notes.write(json.dumps(entry) + "\n")
         return result

@@ -56,8 +56,11 @@ def from_script(script: Path) -> NotebookNode:
         name = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
         seen[name] = seen.get(name, 0) + 1
         cell.metadata.pop("lines_to_next_cell", None)  # of the script's layout, not of the notebook
-        if "hide-output" in cell.metadata.get("tags", ()):  # the site reads the tag, JupyterLab reads this
+        tags = cell.metadata.get("tags", ())
+        if "hide-output" in tags:  # the site reads the tag, JupyterLab reads this
             cell.metadata["jupyter"] = {"outputs_hidden": True}
+        if "hide-input" in tags:
+            cell.metadata.setdefault("jupyter", {})["source_hidden"] = True
         cell.id = name if seen[name] == 1 else f"{name}-{seen[name]}"
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook

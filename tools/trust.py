@@ -1,18 +1,24 @@
 """How often is the verdict of `moereg register` right? Registrations that go right, and wrong on purpose.
 
-    python -m tools.trust                all cases, then thresholds from one half, tried on the other
+    python -m tools.trust                all cases, then thresholds from one half, tried on fresh pairs
     python -m tools.trust --judge        nothing is registered: thresholds and sentence anew from the recorded cases
 
-Pairs of different hippocampi (labels) and of phantoms (true displacement). Each is registered by methods that mostly
-go right, and spoiled: a method made rough, a moving image that was turned by 60 degrees, mirrored, or drowned in noise.
-The two halves share no subject. The record says everything; `moereg/apply/verdict.py` holds its thresholds.
+Pairs of different hippocampi (labels), of phantoms and of MNI152 under known motions (true displacement). Each is
+registered by methods that mostly go right, and spoiled: a method made rough, a moving image that was turned by 60
+degrees, mirrored, or drowned in noise. Three parts share no subject and no motion:
+
+    0  chooses the thresholds
+    1  was looked at while the rule was made, more than once: no blind test
+    2  fresh: registered and judged once, after the thresholds stood; the sentence is about it alone
+
+The record says everything; `moereg/apply/verdict.py` holds its thresholds.
 """
 
 import argparse
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -22,7 +28,7 @@ from moereg.apply import calibration, measures
 from moereg.apply.methods import untrained
 from moereg.apply.verdict import Thresholds
 from moereg.classical import greedy_correlation
-from moereg.data import Pair, datasets, phantoms
+from moereg.data import Pair, datasets, phantoms, templates
 from moereg.demo import machine
 from moereg.fields import identity_grid, sample, warp, warp_labels
 from moereg.files import write_json_whole
@@ -32,7 +38,12 @@ from moereg.regularity import fold_fraction
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "data" / "registering" / "verdict.json"
 PHANTOM_SHAPE = (32, 32, 32)
-SETS = {"hippocampus": 2, "abdomen": 2, "brain": 2}  # pairs of each half
+SEEN = {"hippocampus": 2, "abdomen": 2, "brain": 2}  # pairs of parts 0 and 1
+FRESH = {"hippocampus": 4, "abdomen": 2, "brain": 2, "mni152": 2}
+# The first three hippocampus pairs of the test split share subjects with part 1; phantoms and motions of new seeds.
+FIRST = {"hippocampus": 3, "abdomen": 1000, "brain": 1000, "mni152": 1000}
+PARTS = (0, 1, 2)
+MNI_SHAPE = (32, 40, 32)
 TURN, NOISE = torch.pi / 3, 0.3
 # What the verdict went by before it was calibrated.
 BEFORE = Thresholds((0.0005, 0.01), (1.0, 3.0), (0.15, 0.5), (0.005, 0.02), (0.25, 0.1))
@@ -40,12 +51,17 @@ ROUGH = {"fluid_sigma": 0.5, "elastic_sigma": 0.0}
 
 
 @cache
-def pairs_of(name: str, half: int) -> list[Pair]:
-    """Half 0 chooses the thresholds, half 1 tries them."""
+def pairs_of(name: str, part: int) -> list[Pair]:
+    """Part 0 chooses the thresholds, 1 was looked at, 2 is fresh; a set that a part has not is empty."""
+    count = (FRESH if part == 2 else SEEN).get(name, 0)
+    first = FIRST[name] if part == 2 else 0
     if name == "hippocampus":
-        found = datasets.load(name, ("val", "test")[half], count=SETS[name])
-        return [found[i] for i in range(len(found))]
-    return [phantoms.make(name, PHANTOM_SHAPE, 2 * seed + half) for seed in range(SETS[name])]
+        found = datasets.load(name, ("val", "test", "test")[part], count=first + count)
+        return [found[i] for i in range(first, first + count)]
+    if part == 2:
+        make = templates.mni152 if name == "mni152" else partial(phantoms.make, name)
+        return [make(MNI_SHAPE if name == "mni152" else PHANTOM_SHAPE, seed) for seed in range(first, first + count)]
+    return [phantoms.make(name, PHANTOM_SHAPE, 2 * seed + part) for seed in range(count)]
 
 
 def _as_it_is(pair: Pair) -> Pair:
@@ -91,9 +107,9 @@ CASES: dict[str, tuple[Callable[[Pair], Pair], Method]] = {
 }
 
 
-def case(name: str, half: int, index: int, treatment: str) -> dict:
+def case(name: str, part: int, index: int, treatment: str) -> dict:
     """One registration: findings as `moereg register` has them, errors before and after, the outcome."""
-    pair = pairs_of(name, half)[index]
+    pair = pairs_of(name, part)[index]
     spoil, method = CASES[treatment]
     given = spoil(pair)
     forward, backward = (
@@ -107,7 +123,7 @@ def case(name: str, half: int, index: int, treatment: str) -> dict:
     if given.displacement is None and pair.displacement is not None:
         errors = [_overlap_error(pair, torch.zeros_like(forward)), _overlap_error(given, forward)]
     return {
-        "set": name, "half": half, "pair": pair.name, "case": treatment, "similarity": [before, before, after],
+        "set": name, "part": part, "pair": pair.name, "case": treatment, "similarity": [before, before, after],
         "folds": float(fold_fraction(forward)), "inverse_error": measures.inverse_consistency(forward, backward),
         "uncovered": 0.0, "errors": errors, "outcome": calibration.outcome(*errors),
     }  # fmt: skip
@@ -128,29 +144,30 @@ def _overlap_error(given: Pair, field: Tensor) -> float:
 def run(path: Path) -> dict:
     """Every missing case; the record is written after each."""
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
-    for index in range(max(SETS.values())):
-        for half in (0, 1):
-            for name in SETS:
+    for part in PARTS:
+        for name in FRESH:
+            for index, pair in enumerate(pairs_of(name, part)):
                 for treatment in CASES:
-                    key = (name, pairs_of(name, half)[index].name, half, treatment)
-                    if key not in {(r["set"], r["pair"], r["half"], r["case"]) for r in record["rows"]}:
-                        record["rows"].append(case(name, half, index, treatment))
+                    key = (name, pair.name, part, treatment)
+                    if key not in {(r["set"], r["pair"], r["part"], r["case"]) for r in record["rows"]}:
+                        record["rows"].append(case(name, part, index, treatment))
                         write_json_whole(path, record)
                         print(json.dumps(record["rows"][-1]), flush=True)
     return record
 
 
 def judged(rows: list[dict]) -> dict:
-    """Thresholds from half 0, the verdict on both halves, the sentence about half 1."""
-    chosen = calibration.calibrated([row for row in rows if row["half"] == 0])
-    counts = [calibration.counted([row for row in rows if row["half"] == half], chosen) for half in (0, 1)]
-    old = calibration.counted([row for row in rows if row["half"] == 1], BEFORE)
+    """Thresholds from part 0, the verdict on every part, the sentence about the fresh one."""
+    parts = [[row for row in rows if row["part"] == part] for part in PARTS]
+    chosen = calibration.calibrated(parts[0])
+    counts = [calibration.counted(part, chosen) for part in parts]
     return {
         "thresholds": asdict(chosen),
         "chosen on": counts[0],
-        "tried on": counts[1],
-        "tried on, thresholds of before": old,
-        "sentence": calibration.sentence(counts[1]),
+        "looked at": counts[1],
+        "fresh": counts[2],
+        "fresh, thresholds of before": calibration.counted(parts[2], BEFORE),
+        "sentence": calibration.sentence(counts[2]),
     }
 
 
@@ -162,8 +179,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     record = json.loads(options.out.read_text(encoding="utf-8")) if options.judge else run(options.out)
-    record["protocol"] = {"pairs of each half": SETS, "phantoms": PHANTOM_SHAPE, "turn": TURN, "noise": NOISE} | {
-        "rough": ROUGH, "right": calibration.RIGHT,
+    record["protocol"] = {
+        "pairs of parts 0 and 1": SEEN, "fresh pairs": FRESH, "first fresh": FIRST, "phantoms": PHANTOM_SHAPE,
+        "mni152": MNI_SHAPE, "turn": TURN, "noise": NOISE, "rough": ROUGH, "right": calibration.RIGHT,
     }  # fmt: skip
     record["machine"] = machine(torch.device("cpu"))
     write_json_whole(options.out, record | judged(record["rows"]))

@@ -3,7 +3,7 @@
     python -m tools.weights                          all of them, one after another
     python -m tools.weights hippocampus abdomen      some
     python -m tools.weights --measure hippocampus    nothing is trained: its card anew
-    python -m tools.weights --tell hippocampus       the same tensors, their file told what they were trained on
+    python -m tools.weights --tell hippocampus       the same tensors, their file told what its card knows
     python -m tools.weights --quick --out FOLDER     every network in miniature, in a minute
 
 Each is a file of weights and a card beside it: what it was trained on and how, where, how long, and every figure on the
@@ -24,13 +24,16 @@ from torch import nn
 
 from moereg.classical import METHODS
 from moereg.data import Augmentation, Pairs, datasets
+from moereg.data.datasets import licence_of
 from moereg.demo import machine
 from moereg.files import write_json_whole
 from moereg.metrics import evaluate
 from moereg.models import WEIGHTS_FOLDER, TrainedOn, build_for, load_model, look_at, save_weights
-from moereg.models.storage import read_tensors, write_tensors
+from moereg.models.storage import PROVENANCE, read_tensors, write_tensors
 from moereg.models.trained import KEY, as_entry
 from moereg.training import Refined, TrainingConfig, best_device, fit, prepare
+from moereg.training.checkpoint import as_json, identity_of
+from moereg.training.provenance import scans_of
 from tools.cards import refined_name, write_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,11 +149,35 @@ def ship(model: nn.Module, path: Path, pairs: Pairs, trained: TrainedOn | None =
     return "float32"
 
 
-def tell(path: Path, trained: TrainedOn) -> str:
-    """Write into a weights file what its network was trained on; the tensors stay as they are. Returns their digest."""
+def origin_of(card: dict, recipe: Recipe, pairs: Pairs) -> dict:
+    """Where a network comes from, as its card says it; which scans, only where the recipe is still that of the card."""
+    made, now = card["made"], as_json(recipe.training)
+    same = all(now.get(name) == value for name, value in card["training"].items())  # younger options are no change
+    same = same and card["split"]["train pairs"] == (recipe.train_pairs or "all")
+    return {
+        "data": card["data"],
+        "identity": identity_of(pairs) if same else None,
+        "pairs": len(pairs) if same else None,
+        "scans": scans_of(pairs) if same else None,
+        "licence": licence_of(card["data"]),
+        "started_from": None,
+        "training": card["training"],
+        "steps": card["training"]["steps"],
+        "dice": made["validation"][-1]["dice"] if made.get("validation") else None,
+        **{name: made.get(name) for name in ("seconds", "date", "code", "moereg", "torch")},
+    }
+
+
+def tell(path: Path, trained: TrainedOn, origin: dict | None = None) -> str:
+    """Write into a weights file what its network was trained on, and where it comes from; the tensors stay as they are.
+
+    Returns:
+        The tensors' digest.
+    """
     tensors, header = read_tensors(path)
     before = digest(tensors)
-    write_tensors(path, tensors, header | {KEY: as_entry(trained)})
+    told = {KEY: as_entry(trained)} | ({} if origin is None else {PROVENANCE: json.dumps(origin)})
+    write_tensors(path, tensors, header | told)
     after = digest(read_tensors(path)[0])
     if after != before:
         raise RuntimeError(f"{path}: tensors changed from {before} to {after}")
@@ -208,17 +235,21 @@ def make(name: str, recipe: Recipe, *, out: Path, work: Path, quick: bool, measu
     path, record = out / f"{name}.safetensors", out / f"{name}.json"
     test = recipe.pairs("test", quick=quick)
     test = [test[i] for i in range(len(test))]
+    pairs = trained = None
     if measure:
         made = json.loads(record.read_text(encoding="utf-8"))["made"]
     else:
         made = {"date": time.strftime("%Y-%m-%d"), "code": revision()}  # as they were when it began
         model, seconds, curve = train(recipe, work / name, quick=quick)
         made |= {"seconds": round(seconds, 1), "validation": curve}
-        trained = look_at(recipe.pairs("train", quick=quick), recipe.data)
+        pairs = recipe.pairs("train", quick=quick)
+        trained = look_at(pairs, recipe.data)
         made |= machine(best_device(recipe.training.device)) | {"precision": ship(model, path, test, trained)}
     recipe = replace(recipe, refined=2) if quick else recipe
     result = card(name, recipe, load_model(path), test, made=made, surfaces=not quick)
     write_json_whole(record, result)
+    if trained is not None and pairs is not None:
+        tell(path, trained, origin_of(json.loads(json.dumps(result)), recipe, pairs))
     return result
 
 
@@ -244,8 +275,10 @@ def main(arguments: list[str] | None = None) -> None:
     for name in options.names or RECIPES:
         if options.tell:
             path = options.out / f"{name}.safetensors"
-            trained = look_at(RECIPES[name].pairs("train", quick=options.quick), RECIPES[name].data)
-            print(f"{path}: tensors {tell(path, trained)}, {as_entry(trained)}")
+            pairs = RECIPES[name].pairs("train", quick=options.quick)
+            trained = look_at(pairs, RECIPES[name].data)
+            known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            print(f"{path}: tensors {tell(path, trained, origin_of(known, RECIPES[name], pairs))}, {as_entry(trained)}")
             continue
         work = options.out / "work" if options.quick else options.work
         say(make(name, RECIPES[name], out=options.out, work=work, quick=options.quick, measure=options.measure))

@@ -5,7 +5,9 @@ become literal blocks, tables with pipes become tables, and characters that woul
 """
 
 import ast
+import json
 import re
+from pathlib import Path
 
 SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes|Example|Examples):\s*$")
 BULLET = re.compile(r"\s*(?:[-*+]|\d[.)]) ")  # 2026) in the middle of a sentence is none
@@ -17,8 +19,35 @@ CODE = re.compile(r"(`+)(.+?)\1")
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", convert, priority=100)  # napoleon has 500
+    app.connect("autodoc-process-docstring", add_library, priority=900)  # after napoleon
     app.connect("autodoc-process-signature", shorten)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+LIBRARY = Path(__file__).with_name("library.json")  # of the build: formula, example, chapters of every name
+
+
+def add_library(app, what, name, obj, options, lines):
+    """Below a docstring: its formula, an example, the chapters that build and use it."""
+    if not LIBRARY.exists() or what not in ("function", "class"):
+        return
+    if entry := json.loads(LIBRARY.read_text(encoding="utf-8")).get(name):
+        lines += library_lines(entry)
+
+
+def library_lines(entry: dict) -> list[str]:
+    """What is known of a name -> reStructuredText."""
+    lines = []
+    for tex in entry["formulas"]:
+        lines += ["", ".. math::", "", f"   {tex}", ""]
+    if entry["example"]:
+        lines += ["", ".. code-block:: python", ""]
+        lines += [f"   {line}" if line else "" for line in entry["example"].rstrip().splitlines()]
+    said = []
+    for verb, places in (("Built in", entry["built"]), ("Used in", entry["used"])):
+        links = ", ".join(f"`{title.replace('`', '')} <{address}>`__" for title, address in places)
+        said += [f"{verb} {links}."] if links else []
+    return [*lines, "", " ".join(said), ""]
 
 
 def convert(app, what, name, obj, options, lines):

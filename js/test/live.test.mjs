@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { bent, FARTHEST, fitted, greyOf, resized, stretched, WIDTH, within } from "../src/live/images.mjs";
+import { openNetwork, overMessages, serve } from "../src/live/network.mjs";
 import { added, decision, leader, measured, paintLeaders, resultOf, sentence } from "../src/live/result.mjs";
 import { close } from "./small.mjs";
 
@@ -92,4 +93,69 @@ test("differences before and after, the longest vector, folds", () => {
     "Difference to the fixed image 0.061 before, 0.020 after. Longest displacement 7.3 voxels. No voxel folded.",
   );
   assert.match(sentence({ ...found, folded: 3 }), /3 voxels folded\.$/);
+});
+
+/** Two ends that hear each other a little later, as a page and its worker do. */
+function channel() {
+  const [page, scope] = [{}, {}];
+  const later = (end, data) => setTimeout(() => end.onmessage({ data }), 0);
+  page.postMessage = (data) => later(scope, data);
+  scope.postMessage = (data) => later(page, data);
+  return [Object.assign(page, { terminate() {} }), scope];
+}
+
+/** A runtime that answers with the mean of both images, and cannot do images of 3 x 3. */
+const runtime = () => ({
+  env: { wasm: {} },
+  Tensor: class {
+    constructor(kind, data, dims) {
+      Object.assign(this, { data, dims });
+    }
+  },
+  InferenceSession: {
+    create: async () => ({
+      async run({ moving, fixed }) {
+        if (moving.dims[2] === 3) throw new Error("three is too few.");
+        return { displacement: { data: moving.data.map((value, i) => (value + fixed.data[i]) / 2) } };
+      },
+    }),
+  },
+});
+
+test("a worker answers every question by its number, and says what went wrong", async () => {
+  globalThis.fetch = async () => ({ ok: true, arrayBuffer: async () => new ArrayBuffer(4) });
+  const [page, scope] = channel();
+  const runner = overMessages(page);
+  serve(scope, "http://127.0.0.1/live/", async () => runtime());
+  await runner.ready;
+  const image = (value, size) => new Float32Array(size * size).fill(value);
+  const [one, two] = await Promise.all([
+    runner.run(image(1, 2), image(3, 2), 2),
+    runner.run(image(1, 2), image(5, 2), 2),
+  ]);
+  assert.deepEqual([one.arrays.displacement[0], two.arrays.displacement[3]], [2, 3]);
+  assert.ok(one.milliseconds >= 0);
+  await assert.rejects(runner.run(image(1, 3), image(1, 3), 3), /three is too few/);
+});
+
+test("a worker without its runtime is not ready", async () => {
+  const [page, scope] = channel();
+  const runner = overMessages(page);
+  serve(scope, "http://127.0.0.1/live/", async () => {
+    throw new Error("no runtime.");
+  });
+  await assert.rejects(runner.ready, /no runtime/);
+});
+
+test("where there is no worker the network runs in the page", async () => {
+  globalThis.fetch = async () => ({ ok: true, arrayBuffer: async () => new ArrayBuffer(4) });
+  const kept = globalThis.Worker;
+  globalThis.Worker = undefined;
+  const folder = new URL("http://127.0.0.1/live/");
+  const network = await openNetwork(folder, async () => runtime(), { sizes: [2, 3], layers: [], experts: [] });
+  assert.equal(network.where, "page");
+  const { result } = await network.run([1, 1, 1, 1], [3, 3, 3, 3], 2);
+  assert.deepEqual([...result.u[1]], [2, 2]);
+  await assert.rejects(network.run([], [], 5), /size must be one of 2,3, got 5/);
+  globalThis.Worker = kept;
 });

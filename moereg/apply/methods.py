@@ -29,8 +29,11 @@ DEFAULT = "greedy"  # where neither weights nor a method is named, and no simila
 SMOOTHNESS = {"lncc": 0.3, "mse": 0.01, "mi": 1.0}
 ANYTHING = (0.5, 1.0)  # mean and deviation of brightness and contrast where they are not known: nothing is far
 SMALLEST_AXIS = 16  # voxels of the shortest axis that halving must leave
-
-
+# Shortest axis in voxels, by number of axes, below which a histogram of two images says too little. Of phantoms in
+# inverted contrast, three abdomens and three heads of each size, mutual information left more endpoint error than there
+# was before in 4 of 6 volumes with axes of 10 and of 12 voxels, 1 of 6 with 16, none from 20 on; in slices in 4 of 6
+# with axes of 16 voxels, 3 of 6 with 20, none from 24 on.
+SMALLEST_FOR_MI = {2: 24, 3: 16}
 MASKED = ("instance", "greedy")  # methods that know a mask
 NAMES = (*METHODS, "instance")
 
@@ -67,6 +70,18 @@ def check_options(
         raise ValueError("--similarity is what --refine looks at; with --weights or --method give --refine too.")
     if masked and method not in (None, "identity", *MASKED) and not refine_steps:
         raise ValueError(f"--mask does not reach {method}; leave --method out, or give --refine.")
+
+
+def too_small(similarity: str | None, shape: Sequence[int]) -> list[str]:
+    """A warning where images of this shape hold too few voxels for the similarity; else nothing."""
+    least = SMALLEST_FOR_MI[len(shape)]
+    if similarity != "mi" or min(shape) >= least:
+        return []
+    told = "x".join(map(str, reversed(shape)))
+    return [
+        f"warning: mutual information of {told} voxels often makes things worse, for its histogram is filled by few; "
+        f"axes should have {least} voxels or more"
+    ]
 
 
 def check_there(weights: str | Path | None) -> None:

@@ -106,6 +106,7 @@ def register_files(
     pair = _on_fixed_grid(inputs, canon, alignment, thin, chosen.trained)
     network_mask = None if canon_mask is None else _squeezed(canon_mask, thin)[None]
     done, warnings = far_from_training([pair.moving, pair.fixed], pair.spacing or (), chosen.trained)
+    warnings += methods.too_small(similarity, pair.shape)
     forward = _run(chosen, pair, network_mask)
     backward = _run(chosen, pair, network_mask, exchanged=True)
     stages = _stages(inputs, canon.grid, alignment, forward, thin)

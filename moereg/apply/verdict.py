@@ -1,9 +1,9 @@
 """Does a registration deserve trust? One rule, its thresholds in one place.
 
-Inverse consistency has the limits that part right from wrong registrations of one half of
-`data/registering/verdict.json`, which also says how often the verdict is right on the other half
-(`moereg.apply.calibration`). The rule sees no anatomy. It tells a failed registration from one that is worth looking
-at; a good verdict does not replace looking.
+Inverse consistency has the limits that part right from wrong registrations of one part of
+`data/registering/verdict.json`, which also says how often the verdict is right on fresh pairs, registered and judged
+once after the limits stood (`moereg.apply.calibration`). The rule sees no anatomy. It tells a failed registration from
+one that is worth looking at; a good verdict does not replace looking.
 """
 
 from dataclasses import dataclass

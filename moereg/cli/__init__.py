@@ -149,7 +149,7 @@ def run_demo(options: argparse.Namespace) -> None:
     plan = demo.plan_for(options.data, options.device)
     if options.steps is not None:
         plan = replace(plan, training=replace(plan.training, steps=options.steps))
-    result = demo.run(options.out, data=options.data, plan=plan, seed=options.seed)
+    result = demo.run(options.out, data=options.data, plan=plan, seed=options.seed, tell=say)
     print(demo.as_text(result))
     print(f"\n{options.out / 'report.html'}   open it in a browser: the experts, voxel by voxel")
 
@@ -187,6 +187,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     if options.json is not None:
         check_target(options.json, _inputs(options.data, pairs))
     say_of_table(options.data, pairs)
+    for sentence in _about_masks(options.data, pairs, methods):
+        say(sentence)
     for weights in networks:
         seen = seen_in_training(read_provenance(weights), pairs)
         if seen:
@@ -197,6 +199,22 @@ def run_evaluate(options: argparse.Namespace) -> None:
         print(text_table(table))
         if options.json is not None:
             print(write_json_whole(options.json, table))
+
+
+def _about_masks(data: str, pairs, methods: dict) -> list[str]:
+    """Which methods use the masks of a table, and which do not; nothing where there are none."""
+    from moereg.metrics import knows_mask
+
+    files = getattr(pairs, "files", ())
+    count = sum(entry.fixed_mask is not None for entry in files)
+    told = [f"{data}: moving_mask is not used by any method"] if any(entry.moving_mask for entry in files) else []
+    if not count:
+        return told
+    able = [name for name, method in methods.items() if knows_mask(method)]
+    others = [name for name in methods if name not in able]
+    parts = [f"used by {', '.join(able)}"] if able else []
+    parts += [f"not by {', '.join(others)}, which see whole images"] if others else []
+    return [f"{data}: fixed_mask of {count} pairs is {'; '.join(parts)}; Dice and errors count everywhere", *told]
 
 
 def run_explore(options: argparse.Namespace) -> None:
@@ -213,6 +231,7 @@ def run_explore(options: argparse.Namespace) -> None:
     check_target(options.out, _inputs(options.data, pairs))
     if not 0 <= options.pair < len(pairs):
         raise ValueError(f"--pair must be between 0 and {len(pairs) - 1}, got {options.pair}.")
+    say_of_table(options.data, pairs)
     model = load_model(options.weights).to(best_device(options.device))
     payload = explorer_payload(model, pairs[options.pair])
     print(write_report(options.out, title=f"Routing of {Path(options.weights).name}", payload=payload))

@@ -25,11 +25,10 @@ def inputs(data: str, pairs) -> list[str | Path]:
 
 def say_of_table(data: str, pairs) -> None:
     """What the user of a table should know of how it was read."""
-    unused, note = getattr(pairs, "unused", ()), getattr(pairs, "note", "")
-    if unused:
-        say(f"{data}: not used: {', '.join(unused)}")
-    if note:
-        say(f"{data}: {note}")
+    from moereg.data.tables import told
+
+    for sentence in told(data, pairs):
+        say(sentence)
 
 
 def say(sentence: str) -> None:

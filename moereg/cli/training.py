@@ -21,7 +21,7 @@ TRAINING = {
     "learning-rate": ("learning_rate", float, "peak of the learning rate"),
     "schedule": ("schedule", str, "of the learning rate after the warm-up: cosine or constant"),
     "warmup": ("warmup", int, "steps of warm-up (default: a twentieth; 100 where the rate is constant)"),
-    "similarity": ("similarity", str, "lncc or mse"),
+    "similarity": ("similarity", str, "lncc, mse or mi"),
     "window": ("window", int, "of lncc, voxels, odd"),
     "first-window": ("first_window", int, "wider window of lncc at the first step, which shrinks to --window"),
     "smoothness": ("smoothness", float, "weight of the field's roughness"),
@@ -39,6 +39,17 @@ TRAINING = {
     "precision": ("precision", str, "32-true, bf16-mixed, 16-mixed (GPU) or 64-true"),
     "checkpoint-every": ("checkpoint_every", int, "steps between two checkpoints"),
     "seed": ("seed", int, "of phantoms, first weights and the order of pairs"),
+}
+# Of every pair, drawn anew at each step: fields of `Augmentation` behind --augment-
+AUGMENTATION = {
+    "turn": "turn of each image, degrees, standard deviation",
+    "scale": "change of size along each axis, standard deviation of its logarithm",
+    "shift": "shift along each axis, voxels, standard deviation",
+    "bend": "smooth random deformation, voxels, standard deviation",
+    "bend_sigma": "how smooth it is: sigma in voxels",
+    "gamma": "change of contrast, standard deviation of the logarithm of gamma",
+    "gain": "change of brightness, standard deviation of its logarithm",
+    "noise": "white noise, standard deviation; images lie between 0 and 1",
 }
 SWITCHES = {
     "checkpointing": "keep fewer activations and compute them again: less memory, more time",
@@ -63,6 +74,23 @@ def add_commands(commands) -> None:
     train.add_argument("--pairs", type=int, metavar="N", help="how many pairs to train on (default: all)")
     for flag, (name, kind, text) in TRAINING.items():
         train.add_argument(f"--{flag}", type=kind, dest=name, metavar=kind.__name__.upper(), help=text)
+    for name, text in AUGMENTATION.items():
+        flag = f"--augment-{name.replace('_', '-')}"
+        train.add_argument(flag, type=float, dest=f"augment_{name}", metavar="FLOAT", help=text)
+    train.add_argument(
+        "--augment-mirror",
+        type=int,
+        nargs="+",
+        metavar="AXIS",
+        help="tensor axes along which half of the pairs are mirrored",
+    )
+    train.add_argument(
+        "--augment-exchange",
+        type=_couple,
+        nargs="+",
+        metavar="A:B",
+        help="labels that change places in a mirrored pair, as left and right kidney",
+    )
     for name, text in SWITCHES.items():
         train.add_argument(f"--{name}", action=BooleanOptionalAction, default=None, help=text)
     train.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: torch's choice)")
@@ -100,6 +128,8 @@ def run_train(options: argparse.Namespace) -> None:
     _check_model(run, started)
 
     pairs = _pairs(run, plan)
+    if config.augmentation is not None:
+        config.augmentation.check_axes(len(pairs[0].shape))
     torch.manual_seed(config.seed)
     model = _model(run, started, pairs, plan)
     for name in ("checkpoint.safetensors", f"{run.model}.safetensors", RUN):
@@ -123,6 +153,7 @@ def _train(
     """The work, once everything is known to be right, and its weights with where they come from."""
     from dataclasses import asdict, replace
 
+    from moereg.data.datasets import licence_of
     from moereg.models import look_at, save_weights
     from moereg.processes import this_process
     from moereg.training import fit, prepare, provenance
@@ -147,7 +178,7 @@ def _train(
             config,
             history,
             data=run.data,
-            licence=run.licence or _licence(run.data),
+            licence=run.licence or licence_of(run.data),
             started_from=run.init_weights,
             processes=own.count,
         )
@@ -160,6 +191,14 @@ def _found_anywhere(run: "Run") -> dict[str, str]:
     """Entries that are files, by paths that hold from any folder."""
     named = {name: getattr(run, name) for name in ("data", "init_weights")}
     return {name: str(Path(path).resolve()) for name, path in named.items() if path and Path(path).is_file()}
+
+
+def _couple(text: str) -> tuple[int, int]:
+    """Two labels, "2:3"."""
+    first, _, second = text.partition(":")
+    if not (first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
+        raise argparse.ArgumentTypeError(f"must be two labels, as 2:3, got {text!r}.")
+    return int(first), int(second)
 
 
 def asked_for(options: argparse.Namespace) -> "Run":
@@ -183,6 +222,10 @@ def asked_for(options: argparse.Namespace) -> "Run":
             setattr(run, name, given)
     names = [name for name, *_ in TRAINING.values()] + [*SWITCHES, "device"]
     run.training |= {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    changes = {name: getattr(options, f"augment_{name}") for name in (*AUGMENTATION, "mirror", "exchange")}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes:
+        run.training["augmentation"] = (run.training.get("augmentation") or {}) | changes
     for name, flag in (("model", "model"), ("data", "--data")):
         if not getattr(run, name):
             raise ValueError(f"{flag} must be named, on the command line or in the file of --config, got nothing.")
@@ -277,15 +320,6 @@ def _about_resuming(
     return [f"lengthened from {before} to {config.steps} steps: goes on at step {found.step} {how}"]
 
 
-def _licence(data: str) -> str | None:
-    """What is known of the licence of the data, which the weights come from."""
-    from moereg.data import datasets, phantoms
-
-    if data in phantoms.ANATOMIES:
-        return "phantoms made by moereg, no data of others"
-    return f"data under {datasets.HIPPOCAMPUS.licence}" if data == "hippocampus" else None
-
-
 def run_describe(options: argparse.Namespace) -> None:
     """`moereg describe`"""
     import json
@@ -317,7 +351,7 @@ def _lines(key: str, value, indent: int = 2) -> list[str]:
         return [f"{' ' * indent}{key}", *(line for name in value for line in _lines(name, value[name], indent + 2))]
     if isinstance(value, list) and len(value) > 12:
         value = f"{len(value)} entries"
-    return [f"{' ' * indent}{key:<{max(17 - indent, 1)}}{'not known' if value is None else _plain(value)}"]
+    return [f"{' ' * indent}{key:<{max(16 - indent, 1)}} {'not known' if value is None else _plain(value)}"]
 
 
 def _plain(value) -> str:

@@ -61,6 +61,24 @@ class Augmentation:
                 raise ValueError(f"{name} must be zero or more, got {getattr(self, name)!r}.")
         if not 0 < self.bend_sigma < math.inf:
             raise ValueError(f"bend_sigma must be above zero, got {self.bend_sigma!r}.")
+        if not all(_is_whole(axis) for axis in self.mirror) or len(set(self.mirror)) < len(self.mirror):
+            raise ValueError(f"mirror must be different tensor axes, counted from zero, got {self.mirror!r}.")
+        couples = all(len(couple) == 2 and all(map(_is_whole, couple)) for couple in self.exchange)
+        if not couples or len({label for couple in self.exchange for label in couple}) < 2 * len(self.exchange):
+            raise ValueError(f"exchange must be couples of labels, each label once, got {self.exchange!r}.")
+
+    def check_axes(self, dims: int) -> None:
+        """Require that images of so many axes can be mirrored.
+
+        Raises:
+            ValueError: an axis that they do not have.
+        """
+        if any(axis >= dims for axis in self.mirror):
+            raise ValueError(f"mirror must be axes below {dims}, the number that the images have, got {self.mirror}.")
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def augment(pair: Pair, options: Augmentation, generator: torch.Generator) -> Pair:

@@ -68,6 +68,13 @@ def load(
     raise ValueError(f"data must be one of {', '.join(map(repr, names()))} or the path of a .csv, got {str(data)!r}.")
 
 
+def licence_of(data: str) -> str | None:
+    """The licence of what a set by name is made of; None where it is not known, as of a table."""
+    if data in ANATOMIES:
+        return "phantoms made by moereg, no data of others"
+    return f"data under {CARDS[data].licence}" if data in CARDS else None
+
+
 def names() -> tuple[str, ...]:
     """All names that `load` knows."""
     return (*ANATOMIES, *REGISTRY)

@@ -72,6 +72,13 @@ def pairs_from_csv(
     return FilePairs([files[line] for line in chosen], shape=shape, unused=unused, label_names=label_names, note=note)
 
 
+def told(data: str | Path, pairs) -> list[str]:
+    """What the user of a table should know of how it was read; nothing of pairs that come from no table."""
+    unused, note = getattr(pairs, "unused", ()), getattr(pairs, "note", "")
+    parts = [f"not used: {', '.join(unused)}"] if unused else []
+    return [f"{data}: {part}" for part in (*parts, *([note] if note else []))]
+
+
 def read_rows(path: str | Path) -> list[Row]:
     """Line number and entries of every row, for whoever reads the files one by one. No file is looked at.
 

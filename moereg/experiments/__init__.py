@@ -29,7 +29,15 @@ from moereg.experiments.recursion import RecursionProtocol, recursion_sweep
 from moereg.experiments.regions import RegionProtocol, true_labels
 from moereg.experiments.sliding import sliding
 from moereg.experiments.stability import seed_stability
-from moereg.experiments.worth import Aligned, linear, simpleitk_demons, turned, worth
+from moereg.experiments.worth import (
+    Aligned,
+    best_untrained,
+    linear,
+    simpleitk_demons,
+    turned,
+    worth,
+    worth_markdown,
+)
 
 __all__ = [
     "DECISIONS",
@@ -49,6 +57,7 @@ __all__ = [
     "amount",
     "audit",
     "axis_test",
+    "best_untrained",
     "contest",
     "contest_rows",
     "control_networks",
@@ -74,4 +83,5 @@ __all__ = [
     "turned",
     "usage_by_organ",
     "worth",
+    "worth_markdown",
 ]

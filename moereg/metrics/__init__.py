@@ -1,7 +1,7 @@
 """What is measured of a registration, and the one rule for "better"."""
 
 from moereg.metrics.comparison import MORE_IS_BETTER, UNDECIDED, Effect, method_effects, paired_effect
-from moereg.metrics.measure import Method, PairScore, evaluate, score, summarise
+from moereg.metrics.measure import Method, PairScore, evaluate, knows_mask, score, summarise
 from moereg.metrics.overlap import dice, endpoint_error, shared_labels, surface_distances
 from moereg.metrics.table import TABLE_ROWS, text_table
 
@@ -15,6 +15,7 @@ __all__ = [
     "dice",
     "endpoint_error",
     "evaluate",
+    "knows_mask",
     "method_effects",
     "paired_effect",
     "score",

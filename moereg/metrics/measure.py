@@ -1,5 +1,6 @@
 """Measure methods on pairs: overlap, surface distance, true error, regularity, cost."""
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -36,14 +37,17 @@ class PairScore:
 def score(method: Method, pair: Pair, *, device: torch.device | str = "cpu", surfaces: bool = True) -> PairScore:
     """Register one pair and measure the result. Seconds are those of the registration alone.
 
-    A model without a segmenter that needs label maps (SegReg) gets the pair's own.
+    A model without a segmenter that needs label maps (SegReg) gets the pair's own; a method that knows a mask gets that
+    of the fixed image, where there is one.
     """
     moving, fixed = pair.moving[None].to(device), pair.fixed[None].to(device)
     known = [None if lab is None else lab[None].to(device) for lab in (pair.moving_labels, pair.fixed_labels)]
-    labels = labels_for(method, *known)
+    more = labels_for(method, *known)
+    if pair.fixed_mask is not None and knows_mask(method):
+        more |= {"mask": pair.fixed_mask[None].to(device)}
     _synchronise(device)
     started = time.perf_counter()
-    registration = method(moving, fixed, **labels)
+    registration = method(moving, fixed, **more)
     _synchronise(device)
     seconds = time.perf_counter() - started
     displacement = registration.displacement.float().cpu()
@@ -56,6 +60,11 @@ def score(method: Method, pair: Pair, *, device: torch.device | str = "cpu", sur
     epe = None if pair.displacement is None else endpoint_error(displacement[0], pair.displacement, pair.region)
     folds, spread = float(fold_fraction(displacement)), float(sd_log_jacobian(displacement))
     return PairScore(pair.name, overlap, hd95, asd, epe, folds, spread, seconds)
+
+
+def knows_mask(method: Method) -> bool:
+    """Whether it takes `mask`, where the fixed image counts, beside the two images."""
+    return "mask" in inspect.signature(method).parameters
 
 
 def evaluate(

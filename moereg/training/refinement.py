@@ -90,7 +90,9 @@ class Refined:
         """As the model says."""
         return getattr(self.model, "needs_labels", False)
 
-    def __call__(self, moving: Tensor, fixed: Tensor, **labels: Tensor | None) -> Registration:
+    def __call__(
+        self, moving: Tensor, fixed: Tensor, *, mask: Tensor | None = None, **labels: Tensor | None
+    ) -> Registration:
         return refine(
             self.model,
             moving,
@@ -98,5 +100,6 @@ class Refined:
             self.steps,
             similarity=self.similarity,
             smoothness=self.smoothness,
+            mask=mask,
             **labels,
         )

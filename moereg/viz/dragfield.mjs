@@ -1,4 +1,4 @@
-// Built by make bundle from js; sources f17f36704e530a0cbada2759f8c09169b77e9b510717f855c6d1bc115b2b4970, lines below 7ba1b8530b988819d91e692c8082009c47c58afb481330f3c19b7b6b0a6ae805
+// Built by make bundle from js; sources a765a11fc9910e511a44a8ad6e468f5fddb67bc3e346e7103b854df42435685f, lines below 7ba1b8530b988819d91e692c8082009c47c58afb481330f3c19b7b6b0a6ae805
 /*
 htm 3.1.1, Apache License 2.0
 

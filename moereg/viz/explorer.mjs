@@ -1,4 +1,4 @@
-// Built by make bundle from js; sources f17f36704e530a0cbada2759f8c09169b77e9b510717f855c6d1bc115b2b4970, lines below 19539a740657bb2f0f3d6134e6b7797fcca4da6944f268598a000c3f446405d6
+// Built by make bundle from js; sources a765a11fc9910e511a44a8ad6e468f5fddb67bc3e346e7103b854df42435685f, lines below 19539a740657bb2f0f3d6134e6b7797fcca4da6944f268598a000c3f446405d6
 /*
 htm 3.1.1, Apache License 2.0
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.quiver import Quiver
 from torch import Tensor
 
 from moereg.data.pairs import Pair
@@ -64,6 +65,21 @@ def show_arrows(
         at[1], at[0], column[chosen], row[chosen], color=MOTION, angles="xy", scale_units="xy", scale=1, width=0.006
     )
     return ax
+
+
+def show_lengths(
+    ax: Axes, displacement: Float[Tensor, "dims *space"], *, longest: float, every: int = 4, stretch: float = 1.0
+) -> Quiver:
+    """Arrows of a 2-D field, coloured by their length in voxels from 0 to `longest`: a mappable for a colour bar.
+
+    They are drawn `stretch` times as long as they are, the colours are of the true lengths.
+    """
+    u = displacement.detach().cpu()
+    at = np.mgrid[every // 2 : u.shape[1] : every, every // 2 : u.shape[2] : every]
+    down, right = u[:, at[0], at[1]].numpy()
+    length = np.hypot(down, right)
+    style = {"angles": "xy", "scale_units": "xy", "scale": 1 / stretch, "width": 0.008, "cmap": "cool"}
+    return ax.quiver(at[1], at[0], right, down, length, clim=(0, longest), **style)
 
 
 def show_experts(

@@ -1,4 +1,4 @@
-// Built by make bundle from js; sources f17f36704e530a0cbada2759f8c09169b77e9b510717f855c6d1bc115b2b4970, lines below b8f76c3aa8325aad103ad31cebc81187c584cb814fa0a2c17b3f4e25e52797c1
+// Built by make bundle from js; sources a765a11fc9910e511a44a8ad6e468f5fddb67bc3e346e7103b854df42435685f, lines below b8f76c3aa8325aad103ad31cebc81187c584cb814fa0a2c17b3f4e25e52797c1
 /*
 htm 3.1.1, Apache License 2.0
 

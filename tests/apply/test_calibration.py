@@ -1,5 +1,6 @@
 """Thresholds of the verdict: from right cases of one half, by the stated rule; and what is recorded is what is used."""
 
+import itertools
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -60,12 +61,25 @@ def test_cases_are_counted_by_outcome_and_word():
     )
 
 
+def subjects_of(row):
+    """Hippocampi have two people a pair; of phantoms and templates the seed tells one from another."""
+    return row["pair"].split("-") if row["set"] == "hippocampus" else [row["pair"]]
+
+
 def test_the_record_is_what_its_rows_say_and_the_verdict_uses_it():
     assert asdict(THRESHOLDS) == {
         name: tuple(value) if isinstance(value, list) else value for name, value in RECORD["thresholds"].items()
     }
     again = json.loads(json.dumps(trust.judged(RECORD["rows"])))
     assert again == {key: RECORD[key] for key in again}
-    halves = [{(r["set"], r["pair"]) for r in RECORD["rows"] if r["half"] == half} for half in (0, 1)]
-    assert halves[0].isdisjoint(halves[1])
+    subjects = [
+        {(row["set"], name) for row in RECORD["rows"] if row["part"] == part for name in subjects_of(row)}
+        for part in trust.PARTS
+    ]
+    for one, other in itertools.combinations(subjects, 2):
+        assert one
+        assert one.isdisjoint(other)
+    fresh = [(row["set"], row["pair"]) for row in RECORD["rows"] if row["part"] == 2]
+    assert len(fresh) == len(trust.CASES) * sum(trust.FRESH.values())
+    assert RECORD["sentence"] == calibration.sentence(RECORD["fresh"])
     assert all(r["outcome"] == calibration.outcome(*r["errors"]) for r in RECORD["rows"])

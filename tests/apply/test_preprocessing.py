@@ -158,3 +158,18 @@ def test_register_applies_and_says_it(tmp_path, monkeypatch):
     assert "warning" not in told
     vectors = nib.load(done.paths[1]).get_fdata()
     assert np.allclose(vectors[:, :, :, 0], [0, 0, 2], atol=1e-5)
+
+
+def test_mutual_information_of_few_voxels_is_warned_of(tmp_path):
+    values = np.random.default_rng(0).uniform(0, 9, (2, 12, 14, 16)).astype(np.float32)
+    for name, image in zip("ab", values, strict=True):
+        nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / f"{name}.nii")
+    files = tmp_path / "a.nii", tmp_path / "b.nii"
+    options = {"method": "identity", "refine_steps": 1, "init": "none", "report": False, "out": tmp_path / "out"}
+    said = register_files(*files, similarity="mi", **options).said
+    assert any(
+        line.startswith("warning: mutual information of 12x14x16 voxels often makes things worse") for line in said
+    )
+    assert not any("mutual" in line for line in register_files(*files, similarity="mse", **options).said)
+    assert methods.too_small("mi", (16, 16, 16)) == methods.too_small("mi", (24, 24)) == []
+    assert "axes should have 24 voxels" in methods.too_small("mi", (24, 23))[0]

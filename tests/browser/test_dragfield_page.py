@@ -7,7 +7,7 @@ import pytest
 from moereg.data import phantoms
 from moereg.fields import exponentiate, jacobian_determinant, warp
 from moereg.viz.dragfield import DragField, bumps
-from tests.browser.test_site import address  # noqa: F401, a fixture
+from tests.browser.site import address  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.browser
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from moereg.viz.packing import unpack
-from tests.browser.test_site import address  # noqa: F401, a fixture
+from tests.browser.site import address  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.browser
 

@@ -1,5 +1,8 @@
 """The network in the landing page: its recorded run, its numbers against PyTorch, keys, fingers, one's own images."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from PIL import Image
 
 from moereg.data import datasets
 from moereg.models import load_model
-from tests.browser.test_site import address  # noqa: F401, a fixture
+from tests.browser.site import address  # noqa: F401, a fixture
 
 pytestmark = pytest.mark.browser
 
@@ -85,6 +88,41 @@ def test_it_says_what_pytorch_says(landing, size, count):
     print(f"{count} pairs of {size}: {equal / total:.6f} of routes equal, {worst:.2e} voxels where routes agree")
     assert equal / total >= 0.999
     assert worst < 1e-3
+
+
+TIME = """async (size) => {
+  const {network} = document.querySelector("[data-moereg-live]").live;
+  const image = new Float32Array(size * size).map((_, i) => (i % 7) / 7);
+  await network.run(image, image, size);
+  return network.where;
+}"""
+
+
+def seconds_of_workers() -> float:
+    """CPU time of all threads on this machine that are workers of a page; only ours run while the tests do."""
+    ticks = 0
+    for thread in Path("/proc").glob("[0-9]*/task/[0-9]*"):
+        try:
+            if (thread / "comm").read_text().startswith("DedicatedWorker"):
+                after_name = (thread / "stat").read_text().rpartition(")")[2].split()
+                ticks += int(after_name[11]) + int(after_name[12])  # in the kernel and outside of it
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a thread that has just ended
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def test_it_computes_beside_the_page_and_takes_a_third_of_a_second_at_most(landing):
+    page = landing()
+    start(page)
+    assert page.evaluate(TIME, 128) == "worker"  # the page goes on following the finger
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("CPU time of threads is read from /proc")
+    before = seconds_of_workers()
+    for _ in range(10):
+        page.evaluate(TIME, 128)
+    each = (seconds_of_workers() - before) / 10
+    print(f"128 x 128 on one thread: {each:.3f} s of CPU")
+    assert 0 < each <= 0.3
 
 
 def test_a_key_moves_a_handle_and_everything_follows(landing):

@@ -104,3 +104,39 @@ def test_the_pairs_are_those_of_the_test_split(evaluate, monkeypatch):
     monkeypatch.setattr(datasets, "load", load)
     evaluate("--method", "identity", "--pairs", "2")
     assert asked == [(("test",), {"count": 2})]
+
+
+def test_masks_of_a_table_reach_what_knows_them_and_the_rest_is_told(table, weights, tmp_path, capsys, monkeypatch):
+    """The mask is the fixed box; the network does not know it, its refinement does, and the greedy method."""
+    import moereg.training.refinement as refinement
+    from moereg.classical import METHODS
+
+    seen, real = [], refinement.refine
+
+    def refine(*arguments, mask=None, **options):
+        seen.append(mask)
+        return real(*arguments, mask=mask, **options)
+
+    def knows(moving, fixed, *, mask=None):
+        seen.append(mask)
+        return METHODS["identity"](moving, fixed)
+
+    monkeypatch.setattr(refinement, "refine", refine)
+    monkeypatch.setitem(METHODS, "greedy", knows)
+    header, *rows = table.read_text().splitlines()
+    masked = table.parent / "masked.csv"
+    with_masks = [f"{row},{mask}," for row, mask in zip(rows, ("fixed_labels.nii.gz", "", ""), strict=True)]
+    masked.write_text("\n".join([f"{header},fixed_mask,moving_mask", *with_masks]) + "\n")
+    network = str(weights("centres"))
+    arguments = ["--weights", network, "--refine", "1", "--method", "identity", "greedy", "--data", str(masked)]
+    assert cli.main(["evaluate", *arguments]) == 0
+    assert (
+        f"{masked}: fixed_mask of 1 pairs is used by greedy, {network}, refined; not by identity, {network}, which see "
+        "whole images; Dice and errors count everywhere\n"
+    ) in capsys.readouterr().err
+    assert [None if mask is None else int(mask.sum()) for mask in seen] == [60, None, None] * 2
+    masked.write_text("\n".join([f"{header},moving_mask", *(f"{row},fixed_labels.nii.gz" for row in rows)]) + "\n")
+    assert cli.main(["evaluate", "--method", "identity", "--data", str(masked)]) == 0
+    assert f"{masked}: moving_mask is not used by any method\n" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--method", "identity", "--data", str(table)]) == 0
+    assert "mask" not in capsys.readouterr().err

@@ -61,3 +61,9 @@ def test_the_pairs_are_those_of_the_test_split_and_the_device_is_the_one_asked_f
     assert cli.main(["explore", *arguments, "--device", "mps"]) == 0
     assert cli.main(["explore", *arguments]) == 0
     assert seen == [("test",), "meta", ("test",), "cpu"]
+
+
+def test_how_a_table_was_taken_is_said(table, weights, tmp_path, capsys):
+    arguments = ["--weights", str(weights("centres")), "--data", str(table), "--out", str(tmp_path / "page.html")]
+    assert cli.main(["explore", *arguments, "--device", "cpu"]) == 0
+    assert f"{table}: no column split, all 3 pairs are taken\n" in capsys.readouterr().err

@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from moereg import cli, demo, doctor
-from moereg.cli.training import SWITCHES, TRAINING
+from moereg.cli.options import say
+from moereg.cli.training import AUGMENTATION, SWITCHES, TRAINING
 
 pytestmark = pytest.mark.plain_errors
 
 # Command, arguments, what they stand for. First the least that a command needs, then all that it knows.
 # Nothing said: what the file of a run or the plan of the data says.
-TRAIN = dict.fromkeys((*(name for name, *_ in TRAINING.values()), *SWITCHES)) | {
+AUGMENT = [f"augment_{name}" for name in (*AUGMENTATION, "mirror", "exchange")]
+TRAIN = dict.fromkeys((*(name for name, *_ in TRAINING.values()), *SWITCHES, *AUGMENT)) | {
     **dict.fromkeys(("config", "init_weights", "shape", "pairs", "threads", "licence", "device")),
     "resume": False,
 }
@@ -303,7 +305,7 @@ def test_demo_hands_its_options_on_and_prints_the_table(handed, capsys, tmp_path
     assert cli.main(["demo", *arguments]) == 0
     [(out, options)] = handed
     plan = options.pop("plan")
-    assert (out, options) == (tmp_path, {"data": "hippocampus", "seed": 3})
+    assert (out, options) == (tmp_path, {"data": "hippocampus", "seed": 3, "tell": say})
     assert (plan.training.steps, plan.training.device) == (7, "cpu")
     assert (plan.training.similarity, plan.training.labels, plan.test_pairs) == ("mse", 1.0, 12)
     lines = capsys.readouterr().out.splitlines()
@@ -314,7 +316,7 @@ def test_demo_hands_its_options_on_and_prints_the_table(handed, capsys, tmp_path
 def test_demo_without_options_takes_the_plan(handed):
     assert cli.main(["demo", "--device", "cpu"]) == 0
     [(out, options)] = handed
-    assert options == {"data": "abdomen", "plan": demo.plan_for("abdomen", "cpu"), "seed": 0}
+    assert options == {"data": "abdomen", "plan": demo.plan_for("abdomen", "cpu"), "seed": 0, "tell": say}
     assert out == Path("demo-out")
 
 

@@ -276,6 +276,39 @@ def test_the_folder_is_checked_before_any_data_is_read(pairs, tmp_path, capsys):
     assert pairs.asked == []
 
 
+def test_augmentation_is_that_of_the_options_on_top_of_the_file(pairs, tmp_path, capsys):
+    changes = [
+        "--augment-turn",
+        "4",
+        "--augment-mirror",
+        "0",
+        "2",
+        "--augment-exchange",
+        "1:2",
+        "--augment-bend-sigma",
+        "3",
+    ]
+    config, *_ = train(tmp_path / "a", *changes)
+    drawn = {name: value for name, value in config["augmentation"].items() if value}
+    assert drawn == {"turn": 4.0, "mirror": [0, 2], "exchange": [[1, 2]], "bend_sigma": 3.0}
+    config, *_ = train(tmp_path / "b", "--config", str(tmp_path / "a" / "run.toml"), "--augment-turn", "2")
+    assert (config["augmentation"]["turn"], config["augmentation"]["mirror"]) == (2.0, [0, 2])
+    assert train(tmp_path / "c")[0]["augmentation"] is None
+    for wrong, words in (
+        (["--augment-mirror", "3"], "mirror must be axes below 3, the number that the images have, got (3,)."),
+        (["--augment-mirror", "1", "1"], "mirror must be different tensor axes, counted from zero, got (1, 1)."),
+        (["--augment-exchange", "1:2", "2:3"], "exchange must be couples of labels, each label once"),
+        (["--augment-noise", "-1"], "noise must be zero or more, got -1.0."),
+    ):
+        capsys.readouterr()
+        train(tmp_path / "d", *wrong, code=2)
+        assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train(tmp_path / "d", "--augment-exchange", "2")
+    assert "argument --augment-exchange: must be two labels, as 2:3, got '2'." in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
 def test_threads_are_those_asked_for(pairs, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)

@@ -7,6 +7,7 @@ import pytest
 
 from moereg.apply.methods import DEFAULT
 from moereg.experiments.untrained import means, untrained_sentences
+from tools import untrained
 
 RECORD = json.loads(Path("data/registering/untrained.json").read_text(encoding="utf-8"))
 
@@ -37,3 +38,20 @@ def test_the_record_is_what_its_rows_say():
     assert RECORD["sentences"] == untrained_sentences(RECORD["rows"], DEFAULT)
     assert RECORD["means"] == means(RECORD["rows"])
     assert RECORD["protocol"]["default"] == DEFAULT
+
+
+def test_no_pair_that_is_judged_was_tuned_on():
+    """Neither the pair nor, of hippocampi, one of its people; every method saw the same pairs, ANTs' slow one fewer."""
+    tuned = {(row["set"], name) for row in RECORD["tuned on"] for name in subjects_of(row)}
+    judged = {(row["set"], name) for row in RECORD["rows"] for name in subjects_of(row)}
+    assert tuned
+    assert judged.isdisjoint(tuned)
+    for name, count in untrained.PAIRS.items():
+        for method in untrained.METHODS:
+            seen = [row["pair"] for row in RECORD["rows"] if (row["set"], row["method"]) == (name, method)]
+            assert len(seen) == len(set(seen))
+            assert len(seen) == count or method == "SyNCC"
+
+
+def subjects_of(row):
+    return row["pair"].split("-") if row["set"] == "hippocampus" else [row["pair"]]

@@ -11,6 +11,7 @@ from tools import course_check as tool
 
 HEAD = "# A title\n\nYou will be able to\n\n* add one and one,\n* draw a line.\n"
 ALT = {"image": {"alt": "A line that rises."}}
+RISES = {"chapter": "01_small", "says": "A line that rises", "holds": "rises(line(0))"}
 
 
 def png(dots):
@@ -35,8 +36,9 @@ def text(source):
     return nbformat.v4.new_markdown_cell(source)
 
 
-def chapter(*cells, aims=(), allowed=()):
-    return tool.Chapter("01_small", list(cells), list(aims), list(allowed), tool.NOTEBOOKS / "01_small.py")
+def chapter(*cells, aims=(), allowed=(), figures=(), budget=0):
+    script = tool.NOTEBOOKS / "01_small.py"
+    return tool.Chapter("01_small", list(cells), list(aims), list(allowed), script, list(figures), budget)
 
 
 GOOD = (
@@ -49,9 +51,9 @@ GOOD = (
 )
 
 
-@pytest.mark.parametrize("name", [name for name in tool.RULES if name != "pairing"])
+@pytest.mark.parametrize("name", [name for name in tool.RULES if name not in ("pairing", "minutes")])
 def test_a_good_chapter_has_no_complaints(name):
-    assert tool.RULES[name](chapter(*GOOD, aims=[["Adding"], ["Drawing"]])) == []
+    assert tool.RULES[name](chapter(*GOOD, aims=[["Adding"], ["Drawing"]], figures=[RISES])) == []
 
 
 BROKEN = {
@@ -61,7 +63,10 @@ BROKEN = {
     "numbers": (text("It is 0.85 now."), "a typed number, 0.85"),
     "dpi": (drawn("plt.show()", dots=100), "100 dots per inch, at least 110"),
     "scale": (drawn('plt.imshow([[1]], cmap="magma")'), "without a colour bar"),
-    "order": (drawn("plt.show()", mystnb={"image": {"alt": "The largest is red."}}), "says 'largest'"),
+    "order": (
+        drawn("plt.show()", mystnb={"image": {"alt": "The largest is red."}}),
+        "nothing tests what its alternative text says: 'largest'",
+    ),
 }
 
 
@@ -70,6 +75,42 @@ def test_a_broken_rule_is_noticed(name):
     cell, words = BROKEN[name]
     (sentence,) = tool.RULES[name](chapter(text(HEAD), cell))
     assert words in sentence
+
+
+def test_words_of_an_order_are_covered_by_rows_that_they_stand_in():
+    """A row covers its own words and no others; one whose words stand nowhere is a complaint."""
+    cell = drawn("plt.show()", mystnb={"image": {"alt": "The error falls, the largest expert grows."}})
+    rows = [{"says": "The error falls", "holds": "falls(line(0))"}]
+    found = tool.order(chapter(cell, figures=rows))
+    assert [sentence.split(": ")[-1] for sentence in found] == ["'largest'", "'grows'"]
+    rows.append({"says": "the largest expert grows", "name": "what is shown"})
+    assert tool.order(chapter(cell, figures=rows)) == []
+    rows.append({"says": "it rises", "holds": "True"})
+    assert tool.order(chapter(cell, figures=rows)) == ["no alternative text says 'it rises' any more"]
+
+
+def test_rows_are_those_of_the_chapter():
+    rows = [{"chapter": "01_small", "says": "a"}, {"chapter": "02_other", "says": "b"}]
+    assert tool.statements({"figure": rows}, "01_small") == rows[:1]
+    assert tool.statements({}, "01_small") == []
+
+
+def words(count):
+    return text("word " * count)
+
+
+def test_minutes_of_a_first_reading():
+    """180 words a minute, to five minutes; running counts, exercises and what may be left out do not."""
+    assert tool.minutes(chapter(words(180 * 35))) == []
+    assert tool.minutes(chapter(words(180 * 20)))[0].startswith("a first reading takes 20 minutes, 25 to 45")
+    assert tool.minutes(chapter(words(180 * 47))) == [], "rounded to five"
+    assert tool.minutes(chapter(words(180 * 45), budget=600))[0].startswith("a first reading takes 55 minutes")
+    more = text("## Aside\n\n*A first reading may leave this section out.*\n\n" + "word " * 5000)
+    assert tool.minutes(chapter(words(180 * 35), more)) == []
+    solved = [printed("def f():\n    return 1", tags=["solution"]) for _ in range(9)]
+    assert tool.minutes(chapter(words(180 * 35), *solved)) == []
+    (sentence,) = tool.minutes(chapter(words(180 * 35), more, aims=[["Aside"], ["Aside", "Other"]]))
+    assert sentence == "an aim is met only where a first reading may leave it out: Aside"
 
 
 def test_an_output_is_asked_only_of_what_the_cell_itself_prints():
@@ -146,7 +187,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_exceptions_have_to_be_needed(folder):
-    excepted = [{"chapter": "01_small", "rule": rule} for rule in ("width", "length", "pairing", "aims")]
+    excepted = [{"chapter": "01_small", "rule": rule} for rule in ("width", "length", "pairing", "aims", "minutes")]
     allowed = [{"chapter": "01_small", "text": "12 %"}, {"chapter": "01_small", "text": "13 %"}]
     found = tool.check([folder], {"exception": excepted, "number": allowed})
     assert found == [

@@ -104,6 +104,21 @@ def test_pictures_and_widgets_are_not_compared():
     assert between(*places) == []
 
 
+def test_claims_are_those_of_the_chapter_s_texts(tmp_path, monkeypatch):
+    """Numbers count the code cells that run, as the kernel does; names and other chapters' rows are left out."""
+    rows = [("01_small", "it falls", 'holds = "falls(line(0))"'), ("01_small", "the largest gate", 'name = "a map"')]
+    rows.append(("02_other", "it falls", 'holds = "False"'))
+    settings = tmp_path / "course.toml"
+    settings.write_text(
+        "".join(f'[[figure]]\nchapter = "{chapter}"\nsays = "{says}"\n{rest}\n' for chapter, says, rest in rows)
+    )
+    monkeypatch.setattr(tool, "SETTINGS", settings)
+    alt = {"mystnb": {"image": {"alt": "Of the largest gate it falls."}}}
+    code = nbformat.v4.new_code_cell
+    cells = [nbformat.v4.new_markdown_cell("it falls"), code(""), code("x = 1"), code("plt.show()", metadata=alt)]
+    assert tool.claimed(nbformat.v4.new_notebook(cells=cells), "01_small") == {2: {"it falls": "falls(line(0))"}}
+
+
 CELLS = (
     "import matplotlib.pyplot as plt",
     'plt.plot([0, 1], [0, 1], label="named")\nplt.legend(loc="upper right")\nplt.show()',
@@ -112,7 +127,7 @@ CELLS = (
 
 
 @pytest.mark.notebook
-def test_a_kernel_is_watched(tmp_path, capsys):
+def test_a_kernel_is_watched(tmp_path, capsys, monkeypatch):
     path = tmp_path / "01_small.ipynb"
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
     cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text="3\n")]
@@ -128,6 +143,11 @@ def test_a_kernel_is_watched(tmp_path, capsys):
     nbformat.write(notebook, path)
     assert tool.main([str(path)]) == 0, "with other versions texts may differ"
     assert json.loads(path.read_text())["cells"][2]["outputs"][0]["text"] == ["3\n"], "the file stays as it is"
+
+    claims = {2: {"it rises": "rises(line(0))", "it falls": "falls(line(0))"}}
+    monkeypatch.setattr(tool, "claimed", lambda *_: claims)
+    assert tool.main([str(path)]) == 1
+    assert capsys.readouterr().out == "01_small: cell 2: its figure's data do not say 'it falls'\n"
 
     notebook.cells[2].source = "1 / 0"
     nbformat.write(notebook, path)

@@ -19,6 +19,7 @@ from moereg.viz.figures import (
     show_experts,
     show_grid,
     show_image,
+    show_lengths,
     show_load,
     slice_of,
 )
@@ -170,6 +171,17 @@ def test_arrows_point_along_the_displacement(ax, axis, down, right):
     assert set(arrows.V.tolist()) == {down}
     assert (arrows.angles, arrows.scale_units, arrows.scale, arrows.width) == ("xy", "xy", 1, 0.006)
     assert to_hex(arrows.get_facecolor()[0]) == palette.MOTION
+
+
+def test_lengths_are_coloured_as_they_are_and_drawn_longer(ax):
+    """Their colours count voxels of the field, whatever the stretch; the arrows point along it."""
+    field = torch.stack([torch.full((6, 8), 3.0), torch.full((6, 8), -4.0)])
+    arrows = show_lengths(ax, field, longest=10.0, every=4, stretch=2.0)
+    assert arrows.get_offsets().tolist() == [[2, 2], [6, 2]]
+    assert arrows.get_array().tolist() == [5.0, 5.0]
+    assert (arrows.U.tolist(), arrows.V.tolist()) == ([-4.0, -4.0], [3.0, 3.0])
+    assert arrows.get_clim() == (0, 10)
+    assert arrows.scale == 0.5  # units of data per unit of the arrow: drawn twice as long
 
 
 def test_arrows_start_at_their_own_voxel(ax):

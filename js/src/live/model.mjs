@@ -104,6 +104,7 @@ export function createModel(given, frames, open) {
     },
     destroy() {
       ended = true;
+      network?.close();
       unsubscribe();
     },
   };
