@@ -396,7 +396,7 @@ assert swapped["learned force, σ = 0.3"]["epe"] > swapped["both learned"]["epe"
 # The difference stream, by far. More rounds do not mend it, they make it worse, the classical force most and the learned one as
 # well: this stream smooths *updates* only, and chapter 03 showed what such fluid smoothing gathers. Wider smoothing holds that back.
 # (Demons in the table above smooths the field, so it may go on.) The learned widths have hardly moved from where they started. With
-# much wider ones, put in after the training, the learned force does nearly as well; with hardly any smoothing it does not.
+# wider ones, put in after the training, the learned force does nearly as well; with hardly any smoothing it does not.
 #
 # </details>
 #
@@ -439,8 +439,8 @@ assert angle["own"] < closest_control, "at first, the force knows this pair"
 # ## Which parts are needed?
 #
 # Attention, the deep supervision of forces (each force by itself must align its level), two rounds, the width of the smoothing at the
-# start: the network was trained without each of them, or with another (recorded, three seeds, 1000 steps). **Which would you leave
-# out? And which did we choose badly?**
+# start: the network was trained without each of them, or with another (recorded, three seeds, 1000 steps; "complete" starts one voxel
+# wide, which was the default then). **Which would you leave out? And which had we chosen badly?**
 
 # %% tags=["hide-output"]
 driving = recorded("driving").finding
@@ -472,8 +472,9 @@ assert (found["narrow start", "epe"], found["wide start", "epe"]) == ("worse", "
 # The force loss could go: without it neither Dice nor error is told apart, and the forces point no worse. Attention is not told apart in
 # Dice and earns hundredths of a voxel in error. One round or three are not told apart from two. What matters is a number that looked
 # harmless: the width at the start. Narrower is worse in both measures, wider is better in error, and the learned width stays near where
-# it began. So it is hardly learned at all, and our default of 1 was no good choice. "Not told apart" means that nobody could show
-# you the difference with these seeds and pairs. A part that stands in a figure is a claim like any other.
+# it began. So it is hardly learned at all, and our default of 1 was no good choice: the network above starts with 2 since then. "Not
+# told apart" means that nobody could show you the difference with these seeds and pairs. A part that stands in a figure is a claim like
+# any other.
 #
 # </details>
 #

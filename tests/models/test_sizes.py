@@ -19,7 +19,7 @@ SIZES = {
     "drivenmorph": {
         "dims": 3, "image_channels": 1, "stem_stride": 2, "widths": (16, 32, 48), "compared": 8,
         "attention_levels": (1, 2), "heads": 4, "head_dim": 16, "window": 6, "rounds": 2, "max_step": 1.0,
-        "sigma": 1.0, "max_sigma": 3.0,
+        "sigma": 2.0, "max_sigma": 3.0,
     },
     "rman": {
         "dims": 3, "image_channels": 1, "recursions": 2, "widths": (8, 16, 16, 32), "dilation": 2,
