@@ -112,7 +112,7 @@ def _processor() -> str:
 
 def one_thread() -> dict[str, str]:
     """The environment of a kernel whose sums are added in one order, so that a rerun prints the same."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
 
 def complaints(script: Path) -> list[str]:
