@@ -86,7 +86,9 @@ def refuse(arguments: str, words: str, folder: Path, capsys) -> None:
     *bars, sentence = said.splitlines()  # of progress, where there is any
     assert sentence.startswith(f"moereg {arguments.split()[0]}: ")
     assert words in sentence
-    assert all("%|" in bar or not bar or bar.startswith("pairs.csv: ") for bar in bars)  # how a table was read
+    assert all(
+        "%|" in bar or not bar or bar.startswith(("pairs.csv: ", "t.csv: ")) for bar in bars
+    )  # how a table was read
     assert printed == ""
     assert look(folder) == before
 

@@ -220,8 +220,7 @@ def test_quick_widths_start_alike_and_move_ten_times_as_far():
         sum(layer.sigma.sum() for layer in model.deformation.layers).backward()
         adam.step()
         moved[name] = [
-            (layer.width - old).abs().max().item()
-            for layer, old in zip(model.deformation.layers, before, strict=True)
+            (layer.width - old).abs().max().item() for layer, old in zip(model.deformation.layers, before, strict=True)
         ]
     assert moved["complete"] == pytest.approx([1e-3] * 3, rel=1e-3)
     assert moved["quick widths"] == pytest.approx([1e-2] * 3, rel=1e-3)
