@@ -37,7 +37,7 @@ SEARCHING = re.compile(
     r'\s*<script src="(?:\.\./)*(?:_static/searchtools|_static/language_data|searchindex)\.js[^"]*"></script>'
 )
 WAITING = re.compile(
-    r'<script (?!(?:defer|async|type)\b)([^>]*\bsrc="[^"]*/(?!documentation_options\.js)[^"]+\.js[^"]*"[^>]*)></script>'
+    r'<script (?!(?:defer|async|type)\b)(?![^>]*documentation_options\.js)([^>]*\bsrc="[^"]+\.js[^"]*"[^>]*)></script>'
 )
 STYLES = ("solid", "brands", "regular", "lg", "fw", "xs", "sm", "xl", "2x", "3x")
 

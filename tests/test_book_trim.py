@@ -157,6 +157,8 @@ def test_scripts_let_the_page_be_drawn_first_and_only_the_search_searches():
     quick = trim.quick(page, searches=False)
     assert '<script src="_static/documentation_options.js?v=1"></script>' in quick
     assert '<script defer src="_static/doctools.js?v=2"></script><script>let a = 1;</script>' in quick
+    deeper = '<head><script src="../_static/documentation_options.js?v=1"></script></head>'
+    assert trim.quick(deeper, searches=False) == deeper
     assert "searchindex" not in quick
     assert "searchtools" not in quick
     assert quick.endswith('</head><script src="_static/late.js"></script>')
