@@ -36,7 +36,7 @@ def with_frozen_routers(model: nn.Module) -> nn.Module:
 
 
 class Multiple(nn.Module):
-    """A parameter as a multiple of what is learned: under Adam, whose steps have one length, it moves that much more."""
+    """A parameter as a multiple of what is learned: Adam, whose steps have one length, moves it that much more."""
 
     def __init__(self, factor: float):
         super().__init__()
