@@ -28,8 +28,9 @@ from moereg.metrics import TABLE_ROWS, evaluate, method_effects, text_table
 from moereg.models import build, load_model, look_at, save_weights
 from moereg.training import History, TrainingConfig, best_device, fit, provenance
 from moereg.viz.payload import explorer_payload
-from moereg.viz.report import Table, write_report
+from moereg.viz.report import write_report
 from moereg.viz.snapshots import Snapshots
+from moereg.viz.tables import Table
 
 YARDSTICK, OURS, DEMONS, SHIPPED = "voxelmorph", "shmoareg", "demons-symmetric", "shipped"
 TITLES = {

@@ -11,7 +11,8 @@ from moereg.data.pairs import Pair
 from moereg.fields import warp
 from moereg.viz.clinical import clinical_pictures
 from moereg.viz.payload import explorer_payload
-from moereg.viz.report import Table, write_report
+from moereg.viz.report import write_report
+from moereg.viz.tables import Table
 
 
 def write_page(

@@ -18,7 +18,7 @@ from moereg.viz.charts import FRAME, charts_of, run_colours
 from moereg.viz.clinical import Picture
 from moereg.viz.tables import Table, cells_of
 
-__all__ = ["Table", "fragment", "write_report"]
+__all__ = ["fragment", "write_report"]
 
 FOLDER = Path(__file__).parent
 

@@ -13,9 +13,10 @@ from moereg.data import Pair, phantoms
 from moereg.models.registration import Registration
 from moereg.models.shmoareg import SHMoAReg, SHMoARegSizes
 from moereg.viz.payload import explorer_payload
-from moereg.viz.report import Table, write_report
+from moereg.viz.report import write_report
 from moereg.viz.snapshots import Snapshots
 from moereg.viz.steps import router_steps
+from moereg.viz.tables import Table
 from tests.viz.conftest import small_model
 from tools import node
 

@@ -61,6 +61,9 @@ ALL_PICTURES = """async () => {
 WIDTH = "document.documentElement.scrollWidth"
 MOVING = """() => document.getAnimations().filter((animation) => animation.playState === "running"
   && animation.effect.getComputedTiming().duration > 1).length"""
+# Colours and places pass into one another for a moment when the window or its theme has changed; spinners go on.
+SETTLED = """theme => document.documentElement.dataset.theme === theme && document.getAnimations().every((animation) =>
+  animation.playState !== "running" || animation.effect.getComputedTiming().endTime === Infinity)"""
 SWATCHES = "all => all.map((i) => getComputedStyle(i).backgroundColor)"
 
 
@@ -184,13 +187,17 @@ def test_a_page(name, address, window):  # noqa: F811
     assert page.evaluate(DEAD) == []
     assert not page.evaluate(PIPES)
     assert page.evaluate(CUT) == []
+    page.wait_for_function(SETTLED, arg="light")
     assert serious(page) == []
 
     page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(reduced_motion="reduce")
+    page.wait_for_function(SETTLED, arg="light")  # what moved before it was asked not to
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
-    assert page.evaluate(WIDTH) <= 390
     assert page.evaluate(MOVING) == 0
+    page.wait_for_function(SETTLED, arg="dark")
+    assert page.evaluate(WIDTH) <= 390
     assert serious(page) == []
 
     page.emulate_media(forced_colors="active")

@@ -8,7 +8,8 @@ import pytest
 
 from moereg import files
 from moereg.viz import palette, report
-from moereg.viz.report import Table, fragment, write_report
+from moereg.viz.report import fragment, write_report
+from moereg.viz.tables import Table
 
 VOID = {"meta", "link", "img", "br"}
 
