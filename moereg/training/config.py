@@ -132,8 +132,10 @@ def check_precision(precision: str, device: torch.device) -> None:
     """
     kind = device.type
     if precision == "16-mixed" and kind == "cpu":
-        raise ValueError("precision must be '32-true' or 'bf16-mixed' on a CPU, got '16-mixed', which needs a GPU.")
+        can = "'32-true', '64-true' or 'bf16-mixed'"
+        raise ValueError(f"precision must be {can} on a CPU, got '16-mixed', which needs a GPU.")
     if precision == "bf16-mixed" and kind == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ValueError("precision must be '32-true' or '16-mixed' on this GPU, got 'bf16-mixed', which it has not.")
+        can = "'32-true', '64-true' or '16-mixed'"
+        raise ValueError(f"precision must be {can} on this GPU, got 'bf16-mixed', which it has not.")
     if precision == "64-true" and kind == "mps":
         raise ValueError("precision must be '32-true' or mixed on MPS, got '64-true', which it has not.")
