@@ -71,7 +71,9 @@ def test_double_precision_is_honoured(pairs):
 
 
 def test_no_precision_is_exchanged_for_another(pairs, monkeypatch):
-    with pytest.raises(ValueError, match="precision must be '32-true', '64-true' or 'bf16-mixed' on a CPU, got '16-mixed'"):
+    with pytest.raises(
+        ValueError, match="precision must be '32-true', '64-true' or 'bf16-mixed' on a CPU, got '16-mixed'"
+    ):
         fit(model_of(), pairs, replace(EXACT, precision="16-mixed"), progress=False)
     with pytest.raises(ValueError, match="on MPS, got '64-true'"):
         check_precision("64-true", torch.device("mps"))
