@@ -39,6 +39,10 @@ SEARCHING = re.compile(
 WAITING = re.compile(
     r'<script (?!(?:defer|async|type)\b)(?![^>]*documentation_options\.js)([^>]*\bsrc="[^"]+\.js[^"]*"[^>]*)></script>'
 )
+# A result whose place holds no text has no summary; Sphinx appends it all the same, which is an error in the page.
+SUMMARY = re.compile(r"listItem\.appendChild\(\s*Search\.makeSearchSummary\((.*?)\)\s*\);")
+LISTED = "<h1>All modules for which code is available</h1>"
+LIST_BESIDE_ITEM = re.compile(r"</li>\n(<ul>.*?</ul>)", re.DOTALL)
 STYLES = ("solid", "brands", "regular", "lg", "fw", "xs", "sm", "xl", "2x", "3x")
 
 
@@ -55,6 +59,8 @@ def trim(site: Path, mathjax: Path) -> None:
     for path, text in pages.items():
         changed = with_icons(with_formulas(text, drawn, root="../" * (len(path.relative_to(site).parts) - 1)), shapes)
         path.write_text(quick(accessible(changed), searches=path.stem == "search"), encoding="utf-8")
+    searching = site / "_static" / "searchtools.js"
+    searching.write_text(with_summaries_that_are_there(searching.read_text(encoding="utf-8")), encoding="utf-8")
     for path in (*site.rglob("*.map"), site / "_static" / "scripts" / "fontawesome.js"):
         path.unlink()  # asked for by no page
 
@@ -165,7 +171,22 @@ def accessible(page: str) -> str:
     page = page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # holds no list items
     page = page.replace(WIDE_FORMULA, f'{WIDE_FORMULA} tabindex="0"')  # scrolls where it is wider than the page
     page = TABLE.sub(r'\g<0> tabindex="0"', page)  # so does a table
+    if LISTED in page:  # modules of a package stand beside its item, not in it
+        head, rest = page.split(LISTED)
+        page = head + LISTED + LIST_BESIDE_ITEM.sub(r"\n\1</li>", rest)
     return SIGNATURE.sub(lambda found: f'<ul class="sig-params">{ITEM.sub(_item, found[1])}</ul>', page)
+
+
+def with_summaries_that_are_there(script: str) -> str:
+    """Sphinx' search, which appends the summaries that there are.
+
+    Raises:
+        TrimError: it appends them in another way.
+    """
+    changed, count = SUMMARY.subn(r'listItem.append(Search.makeSearchSummary(\1) ?? "");', script)
+    if count != 1:
+        raise TrimError(f"searchtools.js must append a summary at one place, got {count}.")
+    return changed
 
 
 def _item(found: re.Match) -> str:

@@ -184,3 +184,21 @@ def test_parameters_of_a_long_signature_are_a_list():
     assert trim.accessible(f"<p>x</p>{signature}") == f"<p>x</p>{listed}"
     defined = "<dl>\n<dt>term</dt>\n<dd><p>meaning</p></dd>\n</dl>"
     assert trim.accessible(defined) == defined
+
+
+def test_the_search_appends_only_summaries_that_are_there():
+    script = "if (data)\n listItem.appendChild(\n  Search.makeSearchSummary(data, terms, anchor)\n );\nmore();"
+    assert trim.with_summaries_that_are_there(script) == (
+        'if (data)\n listItem.append(Search.makeSearchSummary(data, terms, anchor) ?? "");\nmore();'
+    )
+    with pytest.raises(trim.TrimError, match="must append a summary at one place, got 0"):
+        trim.with_summaries_that_are_there("more();")
+
+
+def test_modules_of_a_package_stand_in_its_item():
+    page = f"{trim.LISTED}\n<ul><li>a</li>\n<li>b</li>\n<ul><li>b.c</li>\n</ul><li>d</li>\n</ul>"
+    assert trim.accessible(page) == (
+        f"{trim.LISTED}\n<ul><li>a</li>\n<li>b\n<ul><li>b.c</li>\n</ul></li><li>d</li>\n</ul>"
+    )
+    other = "<ul><li>b</li>\n<ul><li>b.c</li>\n</ul></ul>"
+    assert trim.accessible(other) == other
