@@ -1,4 +1,4 @@
-// Built by make bundle from js; sources a765a11fc9910e511a44a8ad6e468f5fddb67bc3e346e7103b854df42435685f, lines below 7ba1b8530b988819d91e692c8082009c47c58afb481330f3c19b7b6b0a6ae805
+// Built by make bundle from js; sources 37f98f2707a24d603b6823426b984ed7f2a65d9da1a8afc2a7c48f7e8a5f4eab, lines below 7ba1b8530b988819d91e692c8082009c47c58afb481330f3c19b7b6b0a6ae805
 /*
 htm 3.1.1, Apache License 2.0
 

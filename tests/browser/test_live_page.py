@@ -184,6 +184,15 @@ def test_without_webassembly_the_recording_stays_and_can_be_played(address, brow
     context.close()
 
 
+SLOW_TO_READ = """() => {
+  const read = window.createImageBitmap;
+  window.createImageBitmap = async (file) => {
+    if (file.name === "moving.png") await new Promise((resolve) => setTimeout(resolve, 1000));
+    return read(file);
+  };
+}"""
+
+
 def test_two_images_of_the_reader_are_registered_and_go_nowhere(landing, tmp_path):
     page = landing()
     start(page)
@@ -202,6 +211,7 @@ def test_two_images_of_the_reader_are_registered_and_go_nowhere(landing, tmp_pat
     page.get_by_label("moving image", exact=False).last.set_input_files(broken)
     page.get_by_text("broken.png could not be read as an image.").wait_for()
     count = shown(page)
+    page.evaluate(SLOW_TO_READ)  # the second one is there before the first
     page.locator(".mlv-drop input").nth(0).set_input_files(files["moving"])
     page.locator(".mlv-drop input").nth(1).set_input_files(files["fixed"])
     wait_for_another(page, count)

@@ -28,7 +28,8 @@ export function OwnImages({ given, model: { store, still }, state }) {
   const take = async (role, file) => {
     if (!file) return;
     try {
-      const own = { ...store.state.own, [role]: await readImage(file, given.size) };
+      const image = await readImage(file, given.size);
+      const own = { ...store.state.own, [role]: image }; // the other one may have come in the meantime
       setProblem("");
       const both = own.moving && own.fixed;
       store.set(both ? { own, pair: "own", moves: still, place: null } : { own });
