@@ -114,8 +114,9 @@ def run(
         for split, count in (("train", plan.train_pairs), ("test", plan.test_pairs))
     }
     table_told = [*told(data, sets["test"]), *what_counts(data, sets["train"], plan.training)]
-    for sentence in table_told if tell is not None else ():
-        tell(sentence)
+    if tell is not None:
+        for sentence in table_told:
+            tell(sentence)
     train, test = (load_pairs(pairs, split, progress) for split, pairs in sets.items())
     require_comparable(data, test)
     trained = look_at(sets["train"], Path(data).name)

@@ -17,6 +17,7 @@ from moereg.experiments.finding import Finding, effect_between, kept
 from moereg.experiments.protocol import OnRows, Protocol, Task, count_parameters, nothing, train_one
 from moereg.experiments.running import decoders, registrations
 from moereg.metrics import UNDECIDED, evaluate
+from moereg.nn.demons import NeuralDemonsLayer
 from moereg.nn.observe import find_routers
 
 MEASURED = {"dice": "Dice", "epe": "endpoint error"}
@@ -53,8 +54,9 @@ class Multiple(nn.Module):
 
 def with_quick_widths(model: nn.Module) -> nn.Module:
     """Widths of DrivenMorph's smoothing start where they do and are learned ten times as fast as all else."""
-    for layer in model.deformation.layers:
-        register_parametrization(layer, "width", Multiple(10.0))
+    for layer in model.modules():
+        if isinstance(layer, NeuralDemonsLayer):
+            register_parametrization(layer, "width", Multiple(10.0))
     return model
 
 
