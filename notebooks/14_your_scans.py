@@ -655,7 +655,7 @@ assert (len(slow) - len(kept), lead.judged("dice")) == (1, "better")
 # there, and folds. On the template its field is nearer to the truth than all of theirs, while its overlap is level with that of Demons:
 # two measures, two orders. So measure on pairs of your own, too. Seconds are those of one thread, the alignment among them; SyN takes a
 # little less. ANTs ran as it comes, with its own alignment and its own schedule; its slower variant (SyNCC) takes many times as long. It
-# lost one pair altogether, which another start might find; on the others the default is ahead of it, too.
+# lost one pair altogether; on the others the default is ahead of it, too.
 #
 # </details>
 #

@@ -195,7 +195,7 @@ def run_heads(scale: Scale) -> Outcome:
 
 
 def routing_protocol(scale: Scale) -> Protocol:
-    """The recipe of the network that ships, long enough that Dice on validation pairs has levelled off (its card)."""
+    """The recipe of the network that ships, until Dice on validation pairs has levelled off; their error has not."""
     recipe = RECIPES["abdomen-flat"]
     steps = 2 if scale.quick else 4000
     return Protocol(replace(recipe.training, steps=steps, device="cpu"), seeds=scale.seeds(3), sizes=recipe.sizes)

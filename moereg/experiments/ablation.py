@@ -89,7 +89,7 @@ DECISIONS: dict[str, Variant] = {
     "one expert, information": Variant({"active_experts": 1, "gate": "raw"}, {"balance": 0.0, "information": 0.1}),
     "frozen routers": Variant(prepare=with_frozen_routers),
 }
-# Does choosing pay, once a training has settled? Routers that learn and decide; that were drawn and stay; none; one for
+# Does choosing pay, in a long training? Routers that learn and decide; that were drawn and stay; none; one for
 # all directions, with the same experts and with twice as many.
 ROUTING: dict[str, Variant] = {
     "per direction": Variant(),
