@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
-from moereg.cli import registering, training
+from moereg.cli import describing, registering, training
 from moereg.cli.datasets import add_commands as _add_data_commands
+from moereg.cli.describing import run_describe
 from moereg.cli.options import command as _command
 from moereg.cli.options import device_option as _device_option
 from moereg.cli.options import inputs as _inputs
 from moereg.cli.options import say, say_of_table
 from moereg.cli.registering import run_apply, run_compose, run_invert, run_register
 from moereg.cli.threads import let_threads_sleep
-from moereg.cli.training import run_describe, run_train
+from moereg.cli.training import run_train
 from moereg.processes import this_process
 
 __all__ = [
@@ -112,7 +113,8 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="of phantoms, first weights and the order of pairs")
     _device_option(demo)
 
-    training.add_commands(commands)
+    training.add_command(commands)
+    describing.add_command(commands)
     registering.add_commands(commands)
 
     evaluate = _command(commands, "evaluate", run_evaluate, "measure methods on pairs")

@@ -1,11 +1,11 @@
-"""`moereg train`, and `moereg describe`, which says where weights come from."""
+"""`moereg train`: what the command line and the file of a run ask for, checked before any work; then the work."""
 
 import argparse
-from argparse import BooleanOptionalAction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moereg.cli.options import command, device_option, inputs, say, say_of_table
+from moereg.cli.options import command, inputs, say, say_of_table
+from moereg.cli.trainingoptions import AUGMENTATION, RUN, SWITCHES, TRAINING, add_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,91 +14,10 @@ if TYPE_CHECKING:
     from moereg.training import TrainingConfig
     from moereg.training.configfile import Run
 
-RUN = "run.toml"  # in OUT: what the run was asked for
-# flag -> (field of TrainingConfig, what its value is, help)
-TRAINING = {
-    "steps": ("steps", int, "training steps"),
-    "learning-rate": ("learning_rate", float, "peak of the learning rate"),
-    "schedule": ("schedule", str, "of the learning rate after the warm-up: cosine or constant"),
-    "warmup": ("warmup", int, "steps of warm-up (default: a twentieth; 100 where the rate is constant)"),
-    "similarity": ("similarity", str, "lncc, mse or mi"),
-    "window": ("window", int, "of lncc, voxels, odd"),
-    "first-window": ("first_window", int, "wider window of lncc at the first step, which shrinks to --window"),
-    "smoothness": ("smoothness", float, "weight of the field's roughness"),
-    "labels-weight": ("labels", float, "weight of the overlap of labels; zero: labels are not used"),
-    "motion-weight": ("motion", float, "weight of the error of the displacement, where the truth is known"),
-    "folds-weight": ("folds", float, "weight of folded voxels"),
-    "inverse-weight": ("inverse", float, "weight of inverse consistency"),
-    "balance-weight": ("balance", float, "weight of even load of the experts"),
-    "information-weight": ("information", float, "weight of what experts know about the place"),
-    "z-weight": ("z", float, "weight of small logits"),
-    "force-weight": ("force", float, "weight of the deep supervision of forces"),
-    "pairs-per-step": ("pairs_per_step", int, "pairs in one pass on one device"),
-    "accumulate": ("accumulate", int, "passes whose gradients add up to one step"),
-    "average": ("average", float, "decay of a moving average of the weights, which then is the result, as 0.999"),
-    "precision": ("precision", str, "32-true, bf16-mixed, 16-mixed (GPU) or 64-true"),
-    "checkpoint-every": ("checkpoint_every", int, "steps between two checkpoints"),
-    "seed": ("seed", int, "of phantoms, first weights and the order of pairs"),
-}
-# Of every pair, drawn anew at each step: fields of `Augmentation` behind --augment-
-AUGMENTATION = {
-    "turn": "turn of each image, degrees, standard deviation",
-    "scale": "change of size along each axis, standard deviation of its logarithm",
-    "shift": "shift along each axis, voxels, standard deviation",
-    "bend": "smooth random deformation, voxels, standard deviation",
-    "bend_sigma": "how smooth it is: sigma in voxels",
-    "gamma": "change of contrast, standard deviation of the logarithm of gamma",
-    "gain": "change of brightness, standard deviation of its logarithm",
-    "noise": "white noise, standard deviation; images lie between 0 and 1",
-}
-SWITCHES = {
-    "checkpointing": "keep fewer activations and compute them again: less memory, more time",
-    "compile": "compile the network with torch.compile",
-}
 
-
-def add_commands(commands) -> None:
-    """`train` and `describe`, with their options."""
-    train = command(commands, "train", run_train, "train one model")
-    train.add_argument("model", nargs="?", help="a row of moereg.models.MODELS, as shmoareg; a wrong name lists them")
-    train.add_argument("--data", help="name of a data set, or PAIRS.csv")
-    train.add_argument("--out", type=Path, required=True, help=f"folder for checkpoint, weights and {RUN}")
-    train.add_argument("--config", type=Path, metavar="FILE", help=f"{RUN} of another run; options given here win")
-    train.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the checkpoint in OUT, as it began; more --steps lengthen it",
-    )
-    train.add_argument("--init-weights", help="file or name of weights to begin with")
-    train.add_argument("--shape", type=int, nargs="+", metavar="N", help="grid of the images (default: the data's own)")
-    train.add_argument("--pairs", type=int, metavar="N", help="how many pairs to train on (default: all)")
-    for flag, (name, kind, text) in TRAINING.items():
-        train.add_argument(f"--{flag}", type=kind, dest=name, metavar=kind.__name__.upper(), help=text)
-    for name, text in AUGMENTATION.items():
-        flag = f"--augment-{name.replace('_', '-')}"
-        train.add_argument(flag, type=float, dest=f"augment_{name}", metavar="FLOAT", help=text)
-    train.add_argument(
-        "--augment-mirror",
-        type=int,
-        nargs="+",
-        metavar="AXIS",
-        help="tensor axes along which half of the pairs are mirrored",
-    )
-    train.add_argument(
-        "--augment-exchange",
-        type=_couple,
-        nargs="+",
-        metavar="A:B",
-        help="labels that change places in a mirrored pair, as left and right kidney",
-    )
-    for name, text in SWITCHES.items():
-        train.add_argument(f"--{name}", action=BooleanOptionalAction, default=None, help=text)
-    train.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: torch's choice)")
-    train.add_argument("--licence", help="under which the weights may be used; written into their file")
-    device_option(train, default=None)
-
-    describe = command(commands, "describe", run_describe, "say what a file of weights holds and where it comes from")
-    describe.add_argument("weights", help="file of weights or checkpoint, or a name in data/weights")
+def add_command(commands) -> None:
+    """`train`, with its options."""
+    add_options(command(commands, "train", run_train, "train one model"))
 
 
 def run_train(options: argparse.Namespace) -> None:
@@ -193,14 +112,6 @@ def _found_anywhere(run: "Run") -> dict[str, str]:
     return {name: str(Path(path).resolve()) for name, path in named.items() if path and Path(path).is_file()}
 
 
-def _couple(text: str) -> tuple[int, int]:
-    """Two labels, "2:3"."""
-    first, _, second = text.partition(":")
-    if not (first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
-        raise argparse.ArgumentTypeError(f"must be two labels, as 2:3, got {text!r}.")
-    return int(first), int(second)
-
-
 def asked_for(options: argparse.Namespace) -> "Run":
     """The file of a run, if one is named or goes on, and on top of it what the command line says.
 
@@ -270,20 +181,18 @@ def _about_labels(run: "Run", config: "TrainingConfig", pairs: "Pairs") -> list[
     Raises:
         ValueError: a weight was asked for, for which no pair has what it weighs.
     """
+    from moereg.data.tables import labels_told
+
     files = getattr(pairs, "files", None)
     if files is None:  # phantoms have everything
         return []
-    labelled, count = sum(entry.labelled for entry in files), len(files)
+    labelled = any(entry.labelled for entry in files)
     if run.training.get("labels") and not labelled:
         raise ValueError(f"--labels-weight must have labels to weigh, got none of both images in {run.data}.")
     if run.training.get("motion"):
         raise ValueError(f"--motion-weight must have pairs of known displacement, as phantoms are, got {run.data}.")
-    if not labelled:
-        return []
-    if not config.labels:
-        return [f"{run.data}: labels of {labelled} pairs are not learnt from, only measured; --labels-weight uses them"]
-    rest = "" if labelled == count else f"; the other {count - labelled} teach by their images alone"
-    return [f"{run.data}: labels of {labelled} pairs are learnt from, weight {config.labels:g}{rest}"]
+    how = "" if config.labels else "; --labels-weight uses them"
+    return [sentence + how for sentence in labels_told(run.data, pairs, config.labels)]
 
 
 def _about_resuming(
@@ -318,42 +227,3 @@ def _about_resuming(
         "--schedule constant is"
     )
     return [f"lengthened from {before} to {config.steps} steps: goes on at step {found.step} {how}"]
-
-
-def run_describe(options: argparse.Namespace) -> None:
-    """`moereg describe`"""
-    import json
-
-    from moereg.models import find_weights
-    from moereg.models.storage import read_tensors
-
-    path = find_weights(options.weights)
-    tensors, header = read_tensors(path)
-    kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
-    print(path)
-    print(f"  numbers        {sum(tensor.numel() for tensor in tensors.values()):,} ({', '.join(kinds)})")
-    for key, text in sorted(header.items(), key=lambda entry: entry[0] != "model"):
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            value = text
-        print("\n".join(_lines(key, value)))
-    if "provenance" not in header and "step" not in header:
-        print("  provenance     not told; files of before did not")
-    card = path.with_suffix(".json")
-    if card.is_file():
-        print(f"  card           {card}")
-
-
-def _lines(key: str, value, indent: int = 2) -> list[str]:
-    """One entry of a header; long lists by their length, a table line by line."""
-    if isinstance(value, dict) and value:
-        return [f"{' ' * indent}{key}", *(line for name in value for line in _lines(name, value[name], indent + 2))]
-    if isinstance(value, list) and len(value) > 12:
-        value = f"{len(value)} entries"
-    return [f"{' ' * indent}{key:<{max(16 - indent, 1)}} {'not known' if value is None else _plain(value)}"]
-
-
-def _plain(value) -> str:
-    text = ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]

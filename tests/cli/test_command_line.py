@@ -11,7 +11,7 @@ import torch
 
 from moereg import cli, demo, doctor
 from moereg.cli.options import say
-from moereg.cli.training import AUGMENTATION, SWITCHES, TRAINING
+from moereg.cli.trainingoptions import AUGMENTATION, SWITCHES, TRAINING
 
 pytestmark = pytest.mark.plain_errors
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from moereg import cli, demo, models
-from moereg.cli.training import TRAINING
+from moereg.cli.trainingoptions import TRAINING
 from moereg.data import datasets
 from moereg.models import load_model, registry, storage
 from moereg.training import TrainingConfig
