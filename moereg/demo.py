@@ -22,7 +22,7 @@ from moereg.classical import METHODS, identity
 from moereg.data import datasets
 from moereg.data.datasets import licence_of
 from moereg.data.pairs import Pairs
-from moereg.data.tables import told
+from moereg.data.tables import labels_told, told
 from moereg.files import check_folder, write_json_whole
 from moereg.metrics import TABLE_ROWS, evaluate, method_effects, text_table
 from moereg.models import build, load_model, look_at, save_weights
@@ -113,7 +113,9 @@ def run(
         split: datasets.load(data, split, shape=plan.shape, count=count, seed=seed, parted=True)
         for split, count in (("train", plan.train_pairs), ("test", plan.test_pairs))
     }
-    table_told = [*told(data, sets["test"]), *what_counts(data, sets["train"], plan.training)]
+    table_told = [*told(data, sets["test"]), *labels_told(data, sets["train"], plan.training.labels)]
+    if any(any(entry.masks) for entry in getattr(sets["train"], "files", ())):
+        table_told.append(f"{data}: masks count in the training; methods register whole images when they are measured")
     if tell is not None:
         for sentence in table_told:
             tell(sentence)
@@ -153,18 +155,6 @@ def run(
     write_demo_report(out / "report.html", result, payload, histories)
     write_json_whole(out / "metrics.json", result)
     return result
-
-
-def what_counts(data: str, train: Pairs, training: TrainingConfig) -> list[str]:
-    """What becomes of labels and masks of files that both networks train on; nothing of pairs from elsewhere."""
-    files = getattr(train, "files", ())
-    said = []
-    if any(entry.labelled for entry in files):
-        use = f"learnt from, weight {training.labels:g}" if training.labels else "not learnt from, only measured"
-        said.append(f"{data}: labels are {use}")
-    if any(any(entry.masks) for entry in files):
-        said.append(f"{data}: masks count in the training; methods register whole images when they are measured")
-    return said
 
 
 def shipped(plan: DemoPlan, device: torch.device) -> dict[str, nn.Module]:

@@ -64,7 +64,7 @@ def test_how_a_table_was_parted_is_said_before_any_work(tmp_path, monkeypatch):
     assert said == [
         f"{table}: not used: age",
         f"{table}: no column split, parted by subject: 2 pairs for train, 1 pairs for test",
-        f"{table}: labels are not learnt from, only measured",
+        f"{table}: labels of 2 pairs are not learnt from, only measured",
         f"{table}: masks count in the training; methods register whole images when they are measured",
     ]
 

@@ -79,6 +79,18 @@ def told(data: str | Path, pairs) -> list[str]:
     return [f"{data}: {part}" for part in (*parts, *([note] if note else []))]
 
 
+def labels_told(data: str | Path, pairs, weight: float) -> list[str]:
+    """Whether a training learns from the labels of files, which is said either way; nothing where there are none."""
+    files = getattr(pairs, "files", ())
+    labelled = sum(entry.labelled for entry in files)
+    if not labelled:
+        return []
+    if not weight:
+        return [f"{data}: labels of {labelled} pairs are not learnt from, only measured"]
+    rest = "" if labelled == len(files) else f"; the other {len(files) - labelled} teach by their images alone"
+    return [f"{data}: labels of {labelled} pairs are learnt from, weight {weight:g}{rest}"]
+
+
 def read_rows(path: str | Path) -> list[Row]:
     """Line number and entries of every row, for whoever reads the files one by one. No file is looked at.
 
