@@ -375,8 +375,8 @@ def write_api_pages() -> list[str]:
     for name, docstring in modules.items():
         is_package = (ROOT / Path(*name.split("."))).is_dir()
         # A package re-exports what its modules define; it is described where it is defined.
-        own = ", ".join(described(name)) if is_package else ""
-        options = f"   :members: {own}\n" if own else "" if is_package else "   :members:\n"
+        members = f" {', '.join(described(name))}" if is_package else ""
+        options = "" if is_package and not described(name) else f"   :members:{members}\n"
         page = f"# {name}\n\n{built_in.get(name, '')}```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n"
         (folder / f"{name}.md").write_text(page)
         first = " ".join(docstring.split("\n\n")[0].split())

@@ -7,6 +7,7 @@ become literal blocks, tables with pipes become tables, and characters that woul
 import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes|Example|Examples):\s*$")
@@ -27,12 +28,16 @@ def setup(app):
 LIBRARY = Path(__file__).with_name("library.json")  # of the build: formula, example, chapters of every name
 
 
+@cache
+def library() -> dict[str, dict]:
+    """What the build wrote down of every name, read once; nothing where it wrote nothing."""
+    return json.loads(LIBRARY.read_text(encoding="utf-8")) if LIBRARY.exists() else {}
+
+
 def add_library(app, what, name, obj, options, lines):
     """Below a docstring: its formula, an example, the chapters that build and use it."""
-    if not LIBRARY.exists() or what not in ("function", "class"):
-        return
-    if entry := json.loads(LIBRARY.read_text(encoding="utf-8")).get(name):
-        lines += library_lines(entry)
+    if what in ("function", "class") and name in library():
+        lines += library_lines(library()[name])
 
 
 def library_lines(entry: dict) -> list[str]:

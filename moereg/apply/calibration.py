@@ -9,10 +9,9 @@ counts for neither.
     no trust from      what no right registration reached
 
 Both are read off one part of the cases (`tools/trust.py`), the verdict is tried on another, fresh one, whose subjects
-are others. Chosen are the
-limits of inverse consistency alone. The others keep their place: a fold is impossible however well the labels fit, the
-similarity falls with noise (a right registration of noisy scans has less of it than a wrong one of clean ones), and of
-how much the moving image covers the cases say nothing.
+are others. Chosen are the limits of inverse consistency alone. The others keep their place: a fold is impossible
+however well the labels fit, the similarity falls with noise (a right registration of noisy scans has less of it than a
+wrong one of clean ones), and of how much the moving image covers the cases say nothing.
 """
 
 from collections.abc import Sequence
