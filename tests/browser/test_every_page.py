@@ -250,6 +250,23 @@ def test_without_javascript_a_picture_stands_for_everything_that_moves(name, add
     assert without_javascript.trouble == []
 
 
+FOLDED = """() => [...document.querySelectorAll("article details:not([open]) > :not(summary)")]
+  .filter((element) => element.textContent.trim() && !element.closest("noscript"))
+  .map((element) => element.checkVisibility())"""
+
+
+def test_on_paper_everything_folded_is_open(address, window):  # noqa: F811
+    window.visit(f"{address}/10_drivenmorph.html")
+    folded = window.page.evaluate(FOLDED)
+    assert len(folded) > 5
+    assert not any(folded)
+    window.page.emulate_media(media="print")
+    printed = window.page.evaluate(FOLDED)
+    window.page.emulate_media(media="screen")
+    assert len(printed) == len(folded)
+    assert all(printed)
+
+
 # ---- pages of the library: one frame, many contents ----
 
 SET_IN = """html => {
