@@ -323,6 +323,7 @@ def test_uses_are_found_through_the_chapter_s_own_imports():
         code("u = fields.warp(a, b)\nnumpy.warp(a)\nother.warp(b)"),
         markdown("## Later"),
         code("def f():\n    return alike(a, b)"),
+        code("v = alike(b, a)"),  # once more in the same section
         code("!ls"),
     )
     defined = {"warp": ["moereg.fields", "moereg.pulling"], "lncc": ["moereg.similarity"], "fields": ["moereg.viz.x"]}

@@ -303,9 +303,11 @@ def test_augmentation_is_that_of_the_options_on_top_of_the_file(pairs, tmp_path,
         capsys.readouterr()
         train(tmp_path / "d", *wrong, code=2)
         assert words in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        train(tmp_path / "d", "--augment-exchange", "2")
-    assert "argument --augment-exchange: must be two labels, as 2:3, got '2'." in capsys.readouterr().err
+    for wrong in ("2", "x:3", "2:x"):
+        with pytest.raises(SystemExit):
+            train(tmp_path / "d", "--augment-exchange", wrong)
+        told = f"argument --augment-exchange: must be two labels, as 2:3, got {wrong!r}."
+        assert told in capsys.readouterr().err
     assert not (tmp_path / "d").exists()
 
 
