@@ -2,7 +2,8 @@
 
 from moereg.metrics.comparison import MORE_IS_BETTER, UNDECIDED, Effect, method_effects, paired_effect
 from moereg.metrics.measure import Method, PairScore, evaluate, knows_mask, score, summarise
-from moereg.metrics.overlap import dice, endpoint_error, shared_labels, surface_distances
+from moereg.metrics.overlap import dice, endpoint_error, shared_labels
+from moereg.metrics.surface import surface_distances
 from moereg.metrics.table import TABLE_ROWS, text_table
 
 __all__ = [

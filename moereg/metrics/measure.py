@@ -11,7 +11,8 @@ from tqdm.auto import tqdm
 
 from moereg.data.pairs import Pair, Pairs
 from moereg.fields import warp_labels
-from moereg.metrics.overlap import dice, endpoint_error, surface_distances
+from moereg.metrics.overlap import dice, endpoint_error
+from moereg.metrics.surface import surface_distances
 from moereg.models.registration import Registration, labels_for
 from moereg.processes import ALONE, Process, share, whole_again
 from moereg.regularity import fold_fraction, sd_log_jacobian

@@ -1,6 +1,5 @@
-"""How well two label maps agree, and how far a field is from the truth."""
+"""How well two label maps overlap, and how far a field is from the truth."""
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -48,31 +47,3 @@ def endpoint_error(
     """Mean distance in voxels between two displacements, inside `region` if given."""
     distance = (displacement - truth).square().sum(0, keepdim=True).sqrt()
     return float((distance if region is None else distance[region]).mean())
-
-
-def surface_distances(
-    warped: Integer[Tensor, "1 *space"], fixed: Integer[Tensor, "1 *space"], spacing: Sequence[float]
-) -> tuple[dict[int, float], dict[int, float]]:
-    """(95th percentile Hausdorff, average symmetric surface distance) per label in millimetres, by MONAI.
-
-    Labels that are missing in either map are left out: their distance is not defined.
-    """
-    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
-    from monai.metrics.surface_distance import compute_average_surface_distance
-
-    hd95, asd = {}, {}
-    warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)  # MONAI to itself
-    for label in shared_labels(warped, fixed):
-        masks = [(labels == label) for labels in (warped, fixed)]
-        box = _bounding_box(masks[0] | masks[1])
-        first, second = (mask[box][None].float() for mask in masks)
-        options = {"include_background": True, "spacing": list(spacing)}
-        hd95[label] = float(compute_hausdorff_distance(first, second, percentile=95, **options))
-        asd[label] = float(compute_average_surface_distance(first, second, symmetric=True, **options))
-    return hd95, asd
-
-
-def _bounding_box(mask: Bool[Tensor, "1 *space"]) -> tuple[slice, ...]:
-    places = mask[0].nonzero()
-    low, high = (places.min(0).values - 1).clamp_min(0), places.max(0).values + 2
-    return (slice(None), *map(slice, low.tolist(), high.tolist()))

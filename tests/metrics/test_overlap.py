@@ -111,6 +111,14 @@ def test_a_label_that_one_map_lacks_has_no_distance():
     assert list(hd95) == list(asd) == [1]
 
 
+def test_labels_of_any_size_are_measured_by_their_own_names():
+    """Far above what is counted one by one, and below zero, which is no label; the same distances as of 1."""
+    first, second = cube(1).long(), cube(2).long()
+    plain = surface_distances(first, second, (1.0, 2.0, 3.0))
+    named = [labels * 70_000 - (labels == 0) * 5 for labels in (first, second)]
+    assert surface_distances(*named, (1.0, 2.0, 3.0)) == tuple({70_000: found[1]} for found in plain)
+
+
 def test_organs_at_the_border_of_the_image():
     first = torch.zeros(1, 6, 6, dtype=torch.int64)
     second = first.clone()
