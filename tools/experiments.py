@@ -45,14 +45,13 @@ from moereg.experiments.worth import worth_sentence
 from moereg.files import write_json_whole
 from moereg.models import SMALL_BACKBONE, load_model
 from moereg.training import TrainingConfig
-from tools.weights import RECIPES
+from tools.weights import LARGE, RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, WORK = ROOT / "data" / "experiments", ROOT / ".experiments"
 BREATHING = Motion()
 # As far apart as a 64-voxel grid allows: head to foot wide and smooth, left to right small and fine.
 SCALES = Motion(amplitude=(0.18, 0.09, 0.06), length=(0.5, 0.16, 0.09), drift=(0.5, 0.0, 0.0))
-LARGE = Motion(amplitude=(0.35, 0.2, 0.2), length=(0.4, 0.25, 0.25))  # up to 20 voxels of 64
 TWICE = Motion(amplitude=(0.36, 0.18, 0.18))  # of what the abdomen does
 ORDER = (2, 1, 0)  # of z, y, x; in 2-D this exchanges the two axes
 CHAMPION, RIVALS = "drivenmorph", ("voxelmorph",)

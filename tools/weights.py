@@ -25,6 +25,7 @@ from torch import nn
 from moereg.classical import METHODS
 from moereg.data import Augmentation, Pairs, datasets
 from moereg.data.datasets import licence_of
+from moereg.data.phantoms import Motion, Phantoms
 from moereg.demo import machine
 from moereg.files import write_json_whole
 from moereg.metrics import evaluate
@@ -51,6 +52,7 @@ class Recipe:
     training: TrainingConfig
     shape: tuple[int, ...] | None = None  # None: the data's own
     train_pairs: int | None = None
+    motion: Motion | None = None  # of phantoms, where it is not the usual one
     sizes: dict = field(default_factory=dict)
     beside: tuple[str, ...] = ("identity", "demons-symmetric")  # methods measured on the same pairs
     refined: int = 50  # steps of instance optimisation with which the network is measured once more
@@ -61,7 +63,8 @@ class Recipe:
         if quick:
             return datasets.load(self.data, split, shape=shape, count=2)
         count = {"count": self.train_pairs} if split == "train" else {}
-        return datasets.load(self.data, split, shape=self.shape, **count)
+        pairs = datasets.load(self.data, split, shape=self.shape, **count)
+        return replace(pairs, options={"motion": self.motion}) if isinstance(pairs, Phantoms) and self.motion else pairs
 
 
 # Two scans of different people: each image is turned, resized, bent and recoloured by itself.
@@ -75,6 +78,8 @@ WITHOUT_LABELS = replace(WITH_LABELS, similarity="lncc", labels=0.0, smoothness=
 PHANTOMS = TrainingConfig(
     steps=7000, learning_rate=2e-3, similarity="lncc", smoothness=0.03, checkpoint_every=250, **DECIDED
 )
+LARGE = Motion(amplitude=(0.35, 0.2, 0.2), length=(0.4, 0.25, 0.25))  # up to 20 voxels of 64, as in chapter 11
+FAR = replace(PHANTOMS, learning_rate=3e-3)
 
 RECIPES: dict[str, Recipe] = {
     "hippocampus": Recipe("SHMoAReg, hippocampus, trained with labels", "shmoareg", "hippocampus", WITH_LABELS),
@@ -103,6 +108,18 @@ RECIPES: dict[str, Recipe] = {
     "abdomen-flat-voxelmorph": Recipe(
         "VoxelMorph (MONAI), coronal sections of abdominal phantoms", "voxelmorph", "abdomen", PHANTOMS,
         shape=(64, 64), train_pairs=2000,
+    ),
+    "abdomen-flat-drivenmorph": Recipe(
+        "DrivenMorph, coronal sections of abdominal phantoms", "drivenmorph", "abdomen", PHANTOMS, shape=(64, 64),
+        train_pairs=2000,
+    ),
+    "abdomen-large-rman": Recipe(
+        "RMAn trained with three passes, coronal sections of abdominal phantoms, large motion", "rman", "abdomen",
+        FAR, shape=(64, 64), train_pairs=2000, motion=LARGE, sizes={"recursions": 3},
+    ),
+    "abdomen-large-rman-once": Recipe(
+        "RMAn trained with one pass, coronal sections of abdominal phantoms, large motion", "rman", "abdomen",
+        FAR, shape=(64, 64), train_pairs=2000, motion=LARGE, sizes={"recursions": 1},
     ),
 }  # fmt: skip
 
