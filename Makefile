@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export PYTHON
 
 BIN := .venv/bin
-ALL := notebooks test book brain
+ALL := notebooks test book brain compare
 
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test mutants mutants-all bench compare lint course-check snapshots format bundle notebooks student slides experiments weights onnx gpu gpu-bundle book constraints clean

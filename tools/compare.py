@@ -6,8 +6,8 @@
 
 One network of each kind is trained per seed, on pairs of all families together. Rule of stopping: a fixed number of
 steps (budget "steps"), or the processor time that SHMoAReg takes for as many (budget "seconds"). What was broken off
-goes on from `--work`. Classical methods run with the schedules of `moereg.classical`; SyN runs where `--ants` names a
-Python that has antspyx, which does not go together with this library's numpy. `--so-far` writes a run that is not done.
+goes on from `--work`. Classical methods run with the schedules of `moereg.classical`; ANTs' SyN runs where antspyx is
+installed (extra `compare`). `--so-far` writes a run that is not done.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from moereg.classical import METHODS
@@ -37,12 +35,12 @@ from moereg.experiments.comparing import (
     processor_seconds_per_step,
     steps_of_equal_seconds,
 )
-from moereg.fields import sample
 from moereg.files import write_json_whole
 from moereg.metrics.cost import multiply_adds, peak_bytes
-from moereg.models import Registration, build, load_model
+from moereg.models import build, load_model
 from moereg.models.segmentation import SMALL_BACKBONE
 from moereg.training import Refined, TrainingConfig, best_device
+from tools.syn import syn, there
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, WORK, NAME = ROOT / "data" / "compare", ROOT / ".compare", "compare.json"
@@ -127,12 +125,12 @@ def steps_of_budgets(scale: Scale, mixed: Pairs, work: Path) -> dict[str, dict[s
     return json_of(kept)
 
 
-def untrained(ants: str | None) -> Iterator[Contestant]:
+def untrained() -> Iterator[Contestant]:
     """Methods without weights."""
     for name, run in (METHODS | ITK_METHODS).items():
         yield Contestant(name, run)
-    if ants:
-        yield Contestant("ants-syn", partial(syn, python=ants))
+    if there():
+        yield Contestant("ants-syn", syn)
 
 
 def shipped(family: str, dims: int) -> Iterator[Contestant]:
@@ -149,19 +147,7 @@ def refined(one: Contestant, steps: int) -> Contestant:
     return replace(one, run=Refined(one.run, steps, smoothness=0.1), refined=True)
 
 
-def syn(moving: torch.Tensor, fixed: torch.Tensor, *, python: str) -> Registration:
-    """ANTs' SyN in the Python that has it; arrays travel as files."""
-    with tempfile.TemporaryDirectory() as folder:
-        given, found = Path(folder) / "given.npz", Path(folder) / "found.npy"
-        np.savez(given, moving=moving[0, 0].numpy(), fixed=fixed[0, 0].numpy())
-        script = Path(__file__).with_name("ants_syn.py")
-        environment = os.environ | {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(torch.get_num_threads())}
-        subprocess.run([python, script, given, found], check=True, env=environment, capture_output=True)
-        field = torch.from_numpy(np.load(found)).float()[None]
-    return Registration(field, sample(moving, field))
-
-
-def compare(scale: Scale, work: Path, ants: str | None) -> dict:
+def compare(scale: Scale, work: Path) -> dict:
     """All rows; those that an earlier run has left in `work` are not measured again."""
     kept = work / "rows.json"
     rows = json_of(kept)["rows"] if kept.exists() else []
@@ -180,7 +166,7 @@ def compare(scale: Scale, work: Path, ants: str | None) -> dict:
 
     # What a comparison needs first comes first: a record of a run that is not finished is of use too.
     scans = hippocampus(scale)
-    for contestant in untrained(ants):
+    for contestant in untrained():
         enter(contestant, tests | scans)
     for family, pairs in (tests | scans).items():
         for contestant in shipped(family, len(pairs[0].shape)):
@@ -274,7 +260,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--work", type=Path, default=WORK, help="what a run that was broken off has left")
-    parser.add_argument("--ants", help="a Python that has antspyx")
     parser.add_argument("--steps", type=int, help="of each training with equal steps, where it is to be another number")
     parser.add_argument("--no-scans", action="store_true", help="phantoms alone")
     parser.add_argument("--beside", action="store_true", help="note that times were taken beside other work")
@@ -303,7 +288,7 @@ def main(arguments: list[str] | None = None) -> None:
         kept = options.work / "costs.json"
         if not kept.exists():
             write_json_whole(kept, {"costs": costs(scale)})
-        record = json_of(kept) | compare(scale, options.work, options.ants)
+        record = json_of(kept) | compare(scale, options.work)
     record |= {
         "finished": not options.so_far,
         "machine": machine(best_device(scale.device)),

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ class Case:
     against: str
     build: Callable[[int], tuple[Step, Step]]  # edge of the volume in voxels -> our step, the other one
     size: int
-    aim: float  # at most so much of the other's time
+    aim: float | None  # at most so much of the other's time; None: only looked at
     memory: float | None = None  # at most so much of the other's peak memory
     rounds: int = 9
     tolerance: float = 1e-3  # of the difference, relative; float32 sums in another order
@@ -201,6 +202,24 @@ def inference(stem_stride: int) -> Callable[[int], tuple[Step, Step]]:
     return build
 
 
+def authors_inference(size: int) -> tuple[Step, Step]:
+    """One pair: SHMoAReg with a field at every voxel beside the network of VoxelMorph's authors with its own sizes."""
+    from voxelmorph.nn.models import VxmPairwise
+
+    torch.manual_seed(0)
+    ours, theirs, images = _networks(1)[0], VxmPairwise(3, 1, 1), (_image(size, 0), _image(size, 1))
+
+    def their_step() -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return (theirs(*images, return_warped_source=True)[0],)
+
+    def our_step() -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return (ours(*images).displacement,)
+
+    return our_step, their_step
+
+
 def training_step(stem_stride: int) -> Callable[[int], tuple[Step, Step]]:
     """Forward, loss (LNCC and diffusion) and backward; both directions of a pair are the batch, for both networks."""
 
@@ -349,3 +368,9 @@ CASES = [
 ]  # fmt: skip
 if shutil.which("g++") or shutil.which("clang++"):
     CASES.append(Case("SHMoAReg by torch.compile", "itself", compiled, 48, 1, rounds=5, tolerance=1e-3))
+if find_spec("voxelmorph"):
+    CASES += [
+        Case("inference beside the authors' own, field at every voxel", "voxelmorph VxmPairwise", authors_inference,
+             size, None, rounds=3, same=False)
+        for size in (64, 96)
+    ]  # fmt: skip

@@ -21,6 +21,7 @@ def test_in_miniature(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tool, "QUICK", tool.replace(tool.QUICK, families=("abdomen",)))
     monkeypatch.setattr(tool, "costs", lambda scale: tool.cost_of("shmoareg", (8, 12)))
     monkeypatch.setattr(tool, "SHIPPED", {})
+    monkeypatch.setattr(tool, "there", lambda: False)  # SyN has tests of its own
     options = ["--quick", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
     tool.main(options)
     record = compared(folder=tmp_path / "out")
