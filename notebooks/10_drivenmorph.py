@@ -391,8 +391,7 @@ def exchanged(*, classic=False, sigma=None, rounds=2):
 streams = {"both learned": (6, model)}
 streams["classical force"] = (6, exchanged(classic=True))
 streams["classical force, 10 rounds"] = (30, exchanged(classic=True, rounds=10))
-wide = exchanged(classic=True, rounds=10, sigma=2.5)
-streams["the same, σ = 2.5"] = (30, wide)
+streams["the same, σ = 2.5"] = (30, exchanged(classic=True, rounds=10, sigma=2.5))
 streams["learned force, σ = 0.3"] = (6, exchanged(sigma=0.3))
 streams["learned force, σ = 2.5"] = (6, exchanged(sigma=2.5))
 streams["learned force, 10 rounds"] = (30, exchanged(rounds=10))
