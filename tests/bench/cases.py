@@ -4,7 +4,6 @@ A case builds two steps on the same inputs. A step runs forward and backward and
 (classical Demons: the displacement), so that it can be checked before it is timed. Float32, batch 1.
 """
 
-import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -290,18 +289,6 @@ def hausdorff(size: int) -> tuple[Step, Step]:
     return ours, theirs
 
 
-def compiled(size: int) -> tuple[Step, Step]:
-    """SHMoAReg as torch.compile (inductor) makes it, beside itself; only where there is a C++ compiler."""
-    network, images = _networks(2)[0].eval(), (_image(size, 0), _image(size, 1))
-    made = torch.compile(network)
-
-    def step(run) -> tuple[Tensor]:
-        with torch.no_grad():
-            return (run(*images).displacement,)
-
-    return partial(step, made), partial(step, network)
-
-
 def _taps() -> Tensor:
     return gaussian_taps(torch.tensor(2.0), 8)
 
@@ -366,8 +353,6 @@ CASES = [
     Case("a pair from scratch", "SimpleITK, multi-resolution Demons", from_scratch, 128, 1, rounds=1, same=False),
     Case("HD95 of ten labels", "MONAI compute_hausdorff_distance", hausdorff, 128, 0.45, rounds=3),
 ]  # fmt: skip
-if shutil.which("g++") or shutil.which("clang++"):
-    CASES.append(Case("SHMoAReg by torch.compile", "itself", compiled, 48, 1, rounds=5, tolerance=1e-3))
 if find_spec("voxelmorph"):
     CASES += [
         Case("inference beside the authors' own, field at every voxel", "voxelmorph VxmPairwise", authors_inference,

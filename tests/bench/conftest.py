@@ -39,6 +39,12 @@ def beside():
 
 
 @pytest.fixture
+def compiled():
+    """What torch.compile makes of a network; empty where there is no compiler."""
+    return MEASURED.compiled
+
+
+@pytest.fixture
 def limit():
     """What the machine can do at most."""
     return MEASURED.limit

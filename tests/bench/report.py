@@ -37,6 +37,8 @@ set for themselves; threads that spin take many times as long there):
 
 {beside}
 
+{compiled}
+
 Peak memory is what one step adds to the resident size of a process of its own, in which the inputs exist and
 the libraries are loaded (largest resident size of the kernel's record, `moereg/metrics/cost.py`).
 
@@ -84,6 +86,7 @@ class Measured:
     rows: dict[str, Row] = field(default_factory=dict)
     grown: dict[str, list[dict]] = field(default_factory=dict)
     beside: dict[str, dict] = field(default_factory=dict)
+    compiled: dict[str, float] = field(default_factory=dict)
     limit: dict[str, float] = field(default_factory=dict)
 
 
@@ -101,6 +104,9 @@ def aims(measured: Measured) -> list[dict]:
     for variant, times in measured.beside.items():
         share = times["ours"] / times["theirs"]
         found.append(_aim(f"Demons, {variant}, beside a busy core", "share of the other's time", 1.0, share))
+    if measured.compiled:
+        name, share = f"SHMoAReg by torch.compile, {measured.compiled['size']}^3", compiled_share(measured.compiled)
+        found.append(_aim(name, "share of its own time", 1.0, share))
     for model, grown in measured.grown.items():
         voxels = [row["edge"] ** 3 for row in grown]
         for what in ("seconds", "bytes"):
@@ -116,7 +122,8 @@ def _aim(what: str, kind: str, at_most: float, value: float) -> dict:
 def text(measured: Measured) -> str:
     """What stands on the screen, complete or not."""
     rows = list(measured.rows.values())
-    return f"{speed_table(rows)}\n\n{memory_table(rows)}\n\n{beside_table(measured)}\n\n{growth_table(measured)}"
+    tables = speed_table(rows), compiled_text(measured.compiled), memory_table(rows), beside_table(measured)
+    return "\n\n".join((*tables, growth_table(measured)))
 
 
 def write(measured: Measured) -> Path:
@@ -129,7 +136,8 @@ def write(measured: Measured) -> Path:
     rows, edges = list(measured.rows.values()), [row["edge"] for row in measured.grown[GROWN[0]]]
     page = TEXT.format(
         today=date.today(), machine=machine(), met=sum(aim["met"] for aim in judged), aims=len(judged),
-        speed=speed_table(rows), scratch=scratch_text(rows), beside=beside_table(measured), memory=memory_table(rows),
+        speed=speed_table(rows), scratch=scratch_text(rows), beside=beside_table(measured),
+        compiled=compiled_text(measured.compiled), memory=memory_table(rows),
         growth=growth_table(measured), smallest=min(edges), largest=max(edges), limit=limit_table(measured),
         limit_edge=COUNTED, peak=measured.limit["multiply_adds_per_second"] / 1e9,
     )  # fmt: skip
@@ -208,6 +216,22 @@ def beside_table(measured: Measured) -> str:
             f"| {word(share <= 1)} |"
         )
     return "\n".join(table)
+
+
+def compiled_share(compiled: dict) -> float:
+    """Of the time that the network takes as it is."""
+    return compiled["compiled"] / compiled["plain"]
+
+
+def compiled_text(compiled: dict) -> str:
+    """What inductor makes of SHMoAReg."""
+    if not compiled:
+        return "torch.compile was not measured: there is no C++ compiler here."
+    return (
+        f"torch.compile (inductor), SHMoAReg, one pair of {compiled['size']}^3: {compiled_share(compiled):.2f} of its time "
+        f"without, after {compiled['seconds_of_compiling']:.0f} s of compiling; relative difference "
+        f"{compiled['difference']:.0e}."
+    )
 
 
 def growth_table(measured: Measured) -> str:

@@ -1,6 +1,7 @@
 """`make bench`: time and peak memory of each case beside the other implementation. Asserts values, never time."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -55,6 +56,12 @@ def test_growth(model, grown):
 @pytest.mark.parametrize("variant", ["thirion", "symmetric", "diffeomorphic"])
 def test_beside_a_busy_core(variant, beside):
     beside[variant] = json.loads(script("beside.py", variant))
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler")
+def test_compiled(compiled):
+    compiled |= json.loads(script("compiled.py", "48"))
+    assert compiled["difference"] < 1e-3
 
 
 def test_peak_of_the_machine(limit):
