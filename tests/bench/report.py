@@ -228,8 +228,8 @@ def compiled_text(compiled: dict) -> str:
     if not compiled:
         return "torch.compile was not measured: there is no C++ compiler here."
     return (
-        f"torch.compile (inductor), SHMoAReg, one pair of {compiled['size']}^3: {compiled_share(compiled):.2f} of its time "
-        f"without, after {compiled['seconds_of_compiling']:.0f} s of compiling; relative difference "
+        f"torch.compile (inductor), SHMoAReg, one pair of {compiled['size']}^3: {compiled_share(compiled):.2f} of its "
+        f"time without, after {compiled['seconds_of_compiling']:.0f} s of compiling; relative difference "
         f"{compiled['difference']:.0e}."
     )
 
