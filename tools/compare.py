@@ -55,7 +55,7 @@ MODELS = {
 }
 # Family and its axes -> networks of data/weights for it, those that are there.
 SHIPPED = {
-    ("abdomen", 2): ("abdomen-flat", "abdomen-flat-voxelmorph"),
+    ("abdomen", 2): ("abdomen-flat", "abdomen-flat-drivenmorph", "abdomen-flat-voxelmorph"),
     ("abdomen", 3): ("abdomen", "abdomen-voxelmorph"),
     ("hippocampus", 3): ("hippocampus", "hippocampus-drivenmorph", "hippocampus-rman", "hippocampus-voxelmorph"),
 }
