@@ -215,18 +215,42 @@ for title, rows in tables.items():
     for name, row in rows.items():
         dice, error, folds = (row[key] for key in keys)
         print(f"   {name:23}{dice:8.3f}{error:15.2f}{folds:8.2%}")
+
+# %% [markdown]
+# The same as paired differences over the twelve pairs:
+
+# %% tags=["hide-output"]
 one, three = (tables[f"trained with {k}, long"] for k in (1, 3))
+demons = tables["nothing trained"]["Demons"]
+compared = {"three: second pass": (three["K = 2"], three["K = 1"])}
+compared["three: fourth after third"] = (three["K = 4"], three["K = 3"])
+compared["three passes, against Demons"] = (three["K = 3"], demons)
+compared["one: second pass"] = (one["K = 2"], one["K = 1"])
+compared["one: sixth against first"] = (one["K = 6"], one["K = 1"])
+judged = {}
+for name, two in compared.items():
+    for key, effect in metrics.method_effects(*two).items():
+        judged[name, key] = effect.judged(key)
+        print(f"{name:30}{key:5}{effect.text()}, {judged[name, key]}")
 for key in ("dice", "epe"):
-    for k in (2, 6):
-        for name, rows in (("one", one), ("three", three)):
-            effect = metrics.method_effects(rows[f"K = {k}"], rows["K = 1"])[key]
-            said = f"{effect.text()}, {effect.judged(key)}"
-            print(f"trained with {name:6}K = {k} against K = 1, {key:5}{said}")
+    assert judged["three: second pass", key] == "better"
+    assert judged["three passes, against Demons", key] == "better"
+assert judged["one: sixth against first", "epe"] == "worse"
+assert judged["one: second pass", "epe"] == "not told apart"
+folds = [rows["K = 3"]["fold_fraction"] for rows in (three, one)]
+assert folds[0] < 0.001 < 0.01 < folds[1]
+short = tables[f"trained with 3, {config.steps} steps"]
+assert short["K = 3"]["dice"] < 0.6 * three["K = 3"]["dice"], "nothing to see so early"
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# TODO
+# The network of three passes needs all three, and a fourth adds next to nothing. It folds nowhere, and is ahead of Demons in both
+# measures. The other one, trained as long, gains Dice from a second pass and no accuracy; then its error grows and grows: it never saw an
+# image that was nearly registered, and moves it as if it were a raw pair. It also folds, which Dice hides. One training each: what
+# another seed would change is not known here; the record below has three, of short trainings.
+#
+# And the short training? Its passes help nobody. Whoever had stopped there would say that recursion is worthless.
 #
 # </details>
 #
@@ -279,17 +303,18 @@ ax.set(xlabel="pass", ylabel="mean over the body, voxels", ylim=(0, None))
 figure.legend(loc="outside right upper", frameon=False, fontsize=8)
 plt.show()
 shrunk, wrong = mean.values()
-assert shrunk[-1] < 0.7 * shrunk[0], "the residual shrinks"
-assert wrong[-1] > 2 * shrunk[-1], "the error does not go with it"
-assert wrong[-1] / wrong[0] > shrunk[-1] / shrunk[0] > 0.1, "nor does either go to zero"
+for name, values in mean.items():
+    print(f"{name:14}", [round(value, 2) for value in values])
+assert shrunk[-1] < 0.05 * shrunk[0], "next to nothing is left to do"
+assert wrong[-1] > 3 * shrunk[-1], "the error does not go with it"
+assert wrong[-1] > min(wrong), "and the last passes even add to it"
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The residual shrinks more, and neither goes to zero. The passes settle: each finds less to do than the one before, and in this
-# short training never nothing. A residual says "so much still looks unlike to *me*", not "so far is the field from right": what
-# the loss does not see (motion along an even organ, a wrong match that looks fine) stays wrong for ever. A small residual is a
-# reason to stop, and no proof.
+# The residual all but vanishes: the passes settle. The error stops at the third pass, far above it, and the last ones even add a little.
+# A residual says "so much still looks unlike to *me*", not "so far is the field from right": what the loss does not see (motion along
+# an even organ, a wrong match that looks fine) stays wrong for ever. A small residual is a reason to stop, and no proof.
 #
 # </details>
 #
@@ -380,13 +405,14 @@ for name, net in (("trained", network), ("untrained", drawn_weights)):
     far[name], ahead, even = torch.stack(all_of).mean(0).tolist()
 print(f"centre of attention: {far['trained']:.1f} voxels from the true place")
 print(f"untrained {far['untrained']:.1f}, evenly {even:.1f}, ahead {ahead:.1f}")
-assert far["trained"] > ahead, "no better than not looking anywhere else"
+assert far["trained"] > 2 * ahead, "no better than not looking anywhere else"
+assert far["trained"] > 0.8 * min(far["untrained"], even), "hardly any better"
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# No. The centre of attention is no closer to the truth than attention that was never trained or is spread evenly, give or take,
-# and much farther than looking straight ahead. Nobody asked the weights to match: the loss asks for a field, and the decoder
+# No, and it is not for want of training: this network registers well. The centre of its attention is hardly closer to the truth than
+# attention that was never trained or is spread evenly, and much farther than looking straight ahead. Nobody asked the weights to match: the loss asks for a field, and the decoder
 # sees both images' features at each place anyway. Coordinates in queries, keys and values, which this network has, do not change it.
 # That is why this chapter's picture is the residual and not a map of attention. Whether attention is *needed* is another question,
 # which only a training without it can answer.
@@ -397,7 +423,7 @@ assert far["trained"] > ahead, "no better than not looking anywhere else"
 #
 # The paper trains with K = 1, 2, 3 and measures with more and with fewer recursions. Here are four values of K_train, three seeds, and
 # two controls of mutual attention: each image looks at *itself* (as many parameters, as much work), and no attention at all. Grey
-# bars mark the K of training. The trainings are short: what follows compares networks on their way, not at their end.
+# bars mark the K of training. These trainings are short: what follows compares networks on their way, not at their end.
 
 # %% mystnb={"image": {"alt": "Dice, surface distance, endpoint error and share of folds against the number of recursions, a column for each number in training, lines for mutual attention, self attention and none, close together. Trained with one, error and folds rise with recursions; trained with more, the error falls."}}
 record = recorded("rman")
@@ -439,8 +465,8 @@ for sentence in statements(finding.rows).values():
 # <details><summary>What you should have seen</summary>
 #
 # The statements about recursion hold in part: trained with three, more recursions help beyond those of training; trained with
-# one, two are best and more than two hurt. Three do not suffice here: the fourth still helps a little. Mutual attention is not told
-# apart from self-attention at any K, and from none at some. Between "trained with one" and "trained with more", the folds differ by
+# one, two are best and more than two hurt. After so few steps three do not suffice, the fourth still helps; after the long training
+# above, three do. Mutual attention is not told apart from self-attention at any K, and from none at some. Between "trained with one" and "trained with more", the folds differ by
 # more than anything else in the figure.
 #
 # </details>
