@@ -9,6 +9,14 @@ displacement comes back on the pair's own grid. The rule for "far from its train
 | shape      | an axis is longer than 1.5 times the training images' after that                              |
 | brightness | the mean of an image lies 4 standard deviations (of training images, at least .02) off theirs |
 | contrast   | the same of its standard deviation                                                            |
+| histogram  | ten quantiles lie, on average, 1.5 times as far from theirs as those of any training image    |
+
+The last row sees what mean and deviation do not: of 8 pairs of MNI152 on four grids, brought to one grid as `register`
+does it, these two find 4 far from the shipped network of abdomens, the last row 8. By it alone, hippocampi and phantoms
+of lungs and hearts are far from that network as well, MNI152, abdomens, lungs and hearts from that of hippocampi (all
+pairs); what is held out of a network's own data stays silent by all rows: 38 of 38 pairs of hippocampi, 20 of 20 of
+abdomens, 20 of 20 of their sections. Phantoms of the brain have the histogram of abdomens: of 4 pairs, 1 is told of.
+The rule sees no anatomy.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +27,12 @@ from torch import Tensor
 
 from moereg.data.filepairs import centre, normalise
 from moereg.filters import smooth, smoothing_matrices
-from moereg.models.trained import TrainedOn
+from moereg.models.trained import TrainedOn, distance, quantiles_of
 
 SAME_VOXELS = 1.25  # factor of voxel sizes up to which images are left on their own grid
 FAR_VOXELS, FAR_SHAPE, FAR_DEVIATIONS = 2.0, 1.5, 4.0
 LEAST_DEVIATION = 0.02
+FAR_QUANTILES, LEAST_APART = 1.5, 0.03  # times the furthest training image, which counts as so far at least
 
 Predict = Callable[..., Tensor]  # images and mask (1, 1, *S) -> displacement (1, D, *S)
 
@@ -70,6 +79,14 @@ def far_from_training(
         if abs(worst - known[0]) > reach:
             far.append(
                 f"the {name} of its images was {known[0]:.2f}, here it is {worst:.2f} (4 deviations: {reach:.2f})"
+            )
+    if trained.quantiles:
+        most = FAR_QUANTILES * max(trained.apart, LEAST_APART)
+        seen = [resampled(image[None].float(), working)[0] for image in images]
+        worst = max(distance(quantiles_of(image), trained.quantiles) for image in seen)
+        if worst > most:
+            far.append(
+                f"brightness is spread otherwise: quantiles lie {worst:.2f} from its images' (at most {most:.2f})"
             )
     return done, [f"warning: far from the network's training: {'; '.join(far)}"] if far else []
 

@@ -19,12 +19,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from moereg.checks import check_choice
 
 KEY = "trained_on"  # of the header
 NORMALISATIONS = ("percentiles", "unit")
 LONGEST, LARGEST = 4000, 4096  # characters of the entry, voxels of an axis
 LOOKED_AT = 16  # pairs
+SHARES = tuple(share / 100 for share in range(5, 100, 10))  # of voxels that are darker than a quantile
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,18 @@ class TrainedOn:
     normalisation: str
     brightness: tuple[float, float]  # mean over images of their mean, after normalisation, and its standard deviation
     contrast: tuple[float, float]  # the same of the images' standard deviations
+    quantiles: tuple[float, ...] = ()  # mean over images of theirs, at `SHARES`; files of old do not say it
+    apart: float = 0.0  # how far the image furthest from these is, `distance`
 
     def __post_init__(self):
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
         if not 2 <= len(self.shape) <= 3 or not all(type(n) is int and 1 <= n <= LARGEST for n in self.shape):
             raise ValueError(f"shape must be two or three sizes from 1 to {LARGEST}, got {self.shape!r}.")
-        numbers = (*self.brightness, *self.contrast, *(self.spacing or ()))
+        numbers = (*self.brightness, *self.contrast, *(self.spacing or ()), *self.quantiles, self.apart)
         if not all(isinstance(n, int | float) and 0 <= n < 1e6 for n in numbers):
-            raise ValueError(f"brightness, contrast and spacing must be numbers from zero on, got {numbers!r}.")
+            raise ValueError(f"brightness, contrast, spacing and quantiles must be from zero on, got {numbers!r}.")
+        if len(self.quantiles) not in (0, len(SHARES)):
+            raise ValueError(f"quantiles must be {len(SHARES)} numbers or none, got {self.quantiles!r}.")
         if len(self.brightness) != 2 or len(self.contrast) != 2:
             raise ValueError(f"brightness and contrast must be two numbers each, got {numbers!r}.")
         if self.spacing is not None and (len(self.spacing) != len(self.shape) or not all(self.spacing)):
@@ -59,6 +67,8 @@ def look_at(pairs, data: str) -> TrainedOn:
     alike = None not in spacings and all(
         max(edges) <= 1.02 * min(edges) for edges in zip(*(s for s in spacings if s is not None), strict=True)
     )
+    found = np.array([quantiles_of(image) for image in images])
+    middle = found.mean(0).round(5)
     return TrainedOn(
         data=data,
         shape=tuple(looked[0].shape),
@@ -66,7 +76,21 @@ def look_at(pairs, data: str) -> TrainedOn:
         normalisation=getattr(pairs, "normalisation", "unit"),
         brightness=_spread([float(image.mean()) for image in images]),
         contrast=_spread([float(image.std()) for image in images]),
+        quantiles=tuple(middle.tolist()),
+        apart=round(max(distance(one, middle) for one in found), 5),
     )
+
+
+def quantiles_of(image: Tensor) -> np.ndarray:
+    """Brightness below which `SHARES` of the voxels lie: a histogram in ten numbers."""
+    return np.quantile(image.detach().cpu().numpy(), SHARES)
+
+
+def distance(one, other) -> float:
+    """Mean distance of two lists of quantiles: how far brightness must move, on average, for one histogram to become
+    the other.
+    """
+    return float(np.abs(np.asarray(one) - np.asarray(other)).mean())
 
 
 def as_entry(trained: TrainedOn) -> str:

@@ -1,6 +1,7 @@
 """What a network was trained on, in its file, and what becomes of images of another kind."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from moereg.apply import methods, preprocessing, register_files
-from moereg.data import Pair
+from moereg.data import Pair, datasets, templates
 from moereg.fields import identity_grid
 from moereg.models import TrainedOn, load_model, look_at, read_trained, save_weights
 from moereg.models.storage import read_tensors, write_tensors
@@ -25,7 +26,11 @@ def pair(spacing=(1.0, 2.0), *, level=0.25):
 
 def test_a_set_is_looked_at():
     trained = look_at([pair(), pair()], "scans")
-    assert trained == TrainedOn("scans", (6, 4), (1.0, 2.0), "unit", (0.5, 0.0), (0.25538, 0.0))
+    assert replace(trained, quantiles=()) == TrainedOn("scans", (6, 4), (1.0, 2.0), "unit", (0.5, 0.0), (0.25538, 0.0))
+    assert trained.quantiles == (0.25,) * 5 + (0.75,) * 5
+    lighter = look_at([pair(), pair(level=0.45)], "scans")
+    assert lighter.quantiles == pytest.approx((0.35,) * 5 + (0.85,) * 5)
+    assert lighter.apart == pytest.approx(0.1)
     assert look_at([pair(), pair((1.0, 2.5))], "scans").spacing is None
     assert look_at([pair(None)], "scans").spacing is None
     assert look_at([pair(), pair(level=0.45)], "scans").brightness == (0.6, 0.1)
@@ -41,9 +46,13 @@ def test_it_travels_in_the_file_and_files_of_old_say_nothing(tmp_path, monkeypat
     load_model(tmp_path / "new.safetensors")
     tensors, header = read_tensors(tmp_path / "new.safetensors")
     said = json.loads(header["trained_on"])
+    before = {key: value for key, value in said.items() if key not in ("quantiles", "apart")}
+    write_tensors(tmp_path / "without.safetensors", tensors, header | {"trained_on": json.dumps(before)})
+    assert read_trained(tmp_path / "without.safetensors") == SMALL
     for change in (
         {"shape": [8, -5]}, {"shape": [8, 10**9]}, {"shape": "x"}, {"spacing": [0, 1]}, {"spacing": [1]},
-        {"normalisation": "magic"}, {"brightness": [1]}, {"contrast": [float("nan"), 1]}, {"more": 1},
+        {"normalisation": "magic"}, {"brightness": [1]}, {"quantiles": [0.5]}, {"quantiles": [-1] * 10}, {"apart": "x"},
+        {"contrast": [float("nan"), 1]}, {"more": 1},
     ):  # fmt: skip
         write_tensors(tmp_path / "bad.safetensors", tensors, header | {"trained_on": json.dumps(said | change)})
         with pytest.raises(ValueError, match=r"bad.safetensors must say what it was trained on"):
@@ -138,6 +147,57 @@ def test_contrast_counts_too():
         "warning: far from the network's training: the standard deviation of its images was 0.30, here it is 0.00 "
         "(4 deviations: 0.08)"
     )
+
+
+def test_a_histogram_of_another_form_is_far_though_mean_and_deviation_are_the_same():
+    """Two shades, and a bell with their mean and deviation."""
+    two = torch.tensor([0.2, 0.8]).repeat(20).reshape(1, 8, 5)
+    bell = 0.5 + 0.3 * torch.erfinv(torch.linspace(-0.98, 0.98, 40)).reshape(1, 8, 5) * 2**0.5
+    bell = 0.5 + (bell - 0.5) * two.std() / bell.std()
+    trained = look_at([Pair(two, two, spacing=(1.0, 1.0))], "scans")
+    assert preprocessing.far_from_training([two, two], (1, 1), trained) == ([], [])
+    assert preprocessing.far_from_training([bell, bell], (1, 1), replace(trained, quantiles=())) == ([], [])
+    (warning,) = preprocessing.far_from_training([two, bell], (1, 1), trained)[1]
+    assert warning == (
+        "warning: far from the network's training: brightness is spread otherwise: quantiles lie 0.14 from its images' "
+        "(at most 0.04)"
+    )
+    far = replace(trained, apart=0.11)
+    assert preprocessing.far_from_training([two, bell], (1, 1), far) == ([], [])  # its own images differ as much
+
+
+def warned(pairs, network: str) -> list[bool]:
+    """Which pairs are far from a shipped network's training by their histogram."""
+    trained = read_trained(network)
+    looked = [[preprocessing.normalised(image, trained) for image in (pair.moving, pair.fixed)] for pair in pairs]
+    told = [
+        preprocessing.far_from_training(images, pair.spacing, trained)[1]
+        for images, pair in zip(looked, pairs, strict=True)
+    ]
+    return ["brightness is spread otherwise" in "".join(lines) for lines in told]
+
+
+def test_shipped_networks_know_their_own_kind_from_others():
+    own = [datasets.load("abdomen", "test", shape=(48, 48, 48), count=2)[index] for index in range(2)]
+    hearts = [datasets.load("cardiac", "test", shape=(48, 48, 48), count=1)[0]]
+    assert warned(own, "abdomen") == [False, False]
+    assert warned(hearts, "abdomen") == warned(hearts, "hippocampus") == [True]
+    assert warned(own, "hippocampus") == [True, True]
+
+
+def test_a_real_brain_is_far_from_abdomens_and_hippocampi():
+    pytest.importorskip("nilearn")
+    brains = [templates.mni152(shape, 0) for shape in ((44, 52, 42), (64, 72, 64))]
+    assert warned(brains, "abdomen") == warned(brains, "hippocampus") == [True, True]
+
+
+def test_hippocampi_that_were_held_out_are_not_far_from_their_own_network():
+    try:
+        pairs = datasets.hippocampus(split="test", count=6)
+    except FileNotFoundError:
+        pytest.skip("neither MOEREG_DATA nor the cache holds the hippocampus set")
+    assert warned(pairs, "hippocampus") == [False] * len(pairs)
+    assert all(warned(pairs, "abdomen"))
 
 
 def test_register_applies_and_says_it(tmp_path, monkeypatch):
