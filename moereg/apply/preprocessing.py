@@ -1,7 +1,8 @@
 """Images as a network knows them, and how far they are from what it was trained on.
 
-What `moereg.models.trained` found at the training is applied to the pair: normalisation, voxel size, least shape. The
-displacement comes back on the pair's own grid. The rule for "far from its training" looks at what stays different then:
+What `moereg.models.trained` found at the training is applied to the pair: normalisation, voxel size, the way that axes
+run, least shape. The displacement comes back on the pair's own grid. The rule for "far from its training" looks at what
+stays different then:
 
 | looked at  | far from training where                                                                       |
 |------------|-----------------------------------------------------------------------------------------------|
@@ -20,12 +21,14 @@ The rule sees no anatomy.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from moereg.data.filepairs import centre, normalise
+from moereg.data.pairs import Pair
 from moereg.filters import smooth, smoothing_matrices
 from moereg.models.trained import TrainedOn, distance, quantiles_of
 
@@ -94,18 +97,29 @@ def far_from_training(
 def predict_as_trained(
     predict: Predict, moving: Tensor, fixed: Tensor, mask: Tensor | None, spacing: Sequence[float], trained: TrainedOn
 ) -> Tensor:
-    """Run it on images in the network's voxels, padded about the middle to its shape; the field on the images' grid."""
+    """Run it on images in the network's voxels, turned over as it knows them, padded about the middle to its shape; the
+    field on the images' grid.
+    """
     space = tuple(fixed.shape[2:])
     working = working_shape(space, spacing, trained)
-    images = [resampled(image, working) for image in (moving, fixed)]
-    region = None if mask is None else resampled(mask.float(), working) > 0.5
+    over = _turned_over(fixed.ndim, trained)
+    images = [resampled(image, working).flip(over) for image in (moving, fixed)]
+    region = None if mask is None else (resampled(mask.float(), working) > 0.5).flip(over)
     wanted = tuple(max(pair) for pair in zip(working, trained.shape, strict=True))
     if wanted != working:
         images = [centre(image[0], wanted)[None] for image in images]
         region = None if region is None else centre(region[0].to(torch.uint8), wanted)[None].bool()
     found = predict(*images, region)
     cut = tuple(slice((w - n) // 2, (w - n) // 2 + n) for w, n in zip(wanted, working, strict=True))
-    return resampled_field(found[(..., *cut)], space)
+    found = found[(..., *cut)].flip(over)
+    return resampled_field(-found if over else found, space)
+
+
+def as_seen(pair: Pair, trained: TrainedOn | None) -> Pair:
+    """A pair of images alone, turned over where the network knows them so."""
+    over = _turned_over(pair.fixed.ndim + 1, trained)
+    over = [axis - 1 for axis in over]
+    return replace(pair, moving=pair.moving.flip(over), fixed=pair.fixed.flip(over)) if over else pair
 
 
 def resampled(image: Tensor, shape: Sequence[int]) -> Tensor:
@@ -129,6 +143,11 @@ def resampled_field(displacement: Tensor, shape: Sequence[int]) -> Tensor:
     values = F.interpolate(displacement, tuple(shape), mode=mode, align_corners=False)
     steps = values.new_tensor([new / old for new, old in zip(shape, space, strict=True)])
     return values * steps.view(-1, *[1] * len(space))
+
+
+def _turned_over(ndim: int, trained: TrainedOn | None) -> list[int]:
+    """Axes of `(1, C, *S)` that run the other way in the network's training."""
+    return list(range(2, ndim)) if trained is not None and trained.backwards else []
 
 
 def _factors(spacing: Sequence[float], trained: TrainedOn | None) -> list[float]:

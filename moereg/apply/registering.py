@@ -12,7 +12,7 @@ from torch import Tensor
 from moereg.alignment import Alignment, align, common_frame, same_grid
 from moereg.apply import measures, methods
 from moereg.apply.page import write_page
-from moereg.apply.preprocessing import far_from_training, normalised
+from moereg.apply.preprocessing import as_seen, far_from_training, normalised
 from moereg.apply.scans import Scan, canonical, check_apart, itk_elsewhere, read_scan, write_field, write_scan
 from moereg.apply.verdict import Findings, told_inverse, verdict
 from moereg.data.filepairs import normalise
@@ -155,7 +155,8 @@ def register_files(
         said.insert(-1, told_inverse(back.residual[back.reached], back.reached))
     if report:
         seconds = time.perf_counter() - started
-        write_page(next(rest), pair, forward, chosen.model, said=said, findings=findings, dices=dices, seconds=seconds)
+        told = {"said": said, "findings": findings, "dices": dices, "seconds": seconds}
+        write_page(next(rest), pair, forward, chosen.model, as_seen(pair, chosen.trained), **told)
     seconds = round(time.perf_counter() - started, 2)
     return Registered(targets, said, numbers | {"seconds": seconds})
 

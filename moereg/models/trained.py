@@ -5,7 +5,7 @@
     read_trained(path)                                 None for files that do not say it, as those of old
 
 Images are brought to what the network knows before it sees them: to its range of brightness (`normalisation`) and to
-its voxels (`spacing`); smaller ones are padded to its `shape`.
+its voxels (`spacing`), turned over where it knows them so (`backwards`); smaller ones are padded to its `shape`.
 
 | normalisation | an image becomes                                                                              |
 |---------------|-----------------------------------------------------------------------------------------------|
@@ -43,6 +43,7 @@ class TrainedOn:
     contrast: tuple[float, float]  # the same of the images' standard deviations
     quantiles: tuple[float, ...] = ()  # mean over images of theirs, at `SHARES`; files of old do not say it
     apart: float = 0.0  # how far the image furthest from these is, `distance`
+    backwards: bool = False  # axes run to the feet, the back and the left, as phantoms' do; else as canonical files' do
 
     def __post_init__(self):
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
@@ -53,6 +54,8 @@ class TrainedOn:
             raise ValueError(f"brightness, contrast, spacing and quantiles must be from zero on, got {numbers!r}.")
         if len(self.quantiles) not in (0, len(SHARES)):
             raise ValueError(f"quantiles must be {len(SHARES)} numbers or none, got {self.quantiles!r}.")
+        if not isinstance(self.backwards, bool):
+            raise ValueError(f"backwards must be true or false, got {self.backwards!r}.")
         if len(self.brightness) != 2 or len(self.contrast) != 2:
             raise ValueError(f"brightness and contrast must be two numbers each, got {numbers!r}.")
         if self.spacing is not None and (len(self.spacing) != len(self.shape) or not all(self.spacing)):
@@ -60,7 +63,7 @@ class TrainedOn:
 
 
 def look_at(pairs, data: str) -> TrainedOn:
-    """The first `LOOKED_AT` pairs of a set, `moereg.data.Pair`s. Sets of files say `normalisation` themselves."""
+    """The first `LOOKED_AT` pairs of a set, `moereg.data.Pair`s. A set says `normalisation` and `backwards` itself."""
     looked = [pairs[index] for index in range(min(len(pairs), LOOKED_AT))]
     images = [image for pair in looked for image in (pair.moving, pair.fixed)]
     spacings = [pair.spacing for pair in looked]
@@ -78,6 +81,7 @@ def look_at(pairs, data: str) -> TrainedOn:
         contrast=_spread([float(image.std()) for image in images]),
         quantiles=tuple(middle.tolist()),
         apart=round(max(distance(one, middle) for one in found), 5),
+        backwards=getattr(pairs, "backwards", False),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from moereg.apply import methods, preprocessing, register_files
-from moereg.data import Pair, datasets, templates
+from moereg.data import Pair, datasets, phantoms, save_volume, templates
 from moereg.fields import identity_grid
 from moereg.models import TrainedOn, load_model, look_at, read_trained, save_weights
 from moereg.models.storage import read_tensors, write_tensors
@@ -46,12 +46,14 @@ def test_it_travels_in_the_file_and_files_of_old_say_nothing(tmp_path, monkeypat
     load_model(tmp_path / "new.safetensors")
     tensors, header = read_tensors(tmp_path / "new.safetensors")
     said = json.loads(header["trained_on"])
-    before = {key: value for key, value in said.items() if key not in ("quantiles", "apart")}
+    before = {key: value for key, value in said.items() if key not in ("quantiles", "apart", "backwards")}
     write_tensors(tmp_path / "without.safetensors", tensors, header | {"trained_on": json.dumps(before)})
     assert read_trained(tmp_path / "without.safetensors") == SMALL
     for change in (
         {"shape": [8, -5]}, {"shape": [8, 10**9]}, {"shape": "x"}, {"spacing": [0, 1]}, {"spacing": [1]},
-        {"normalisation": "magic"}, {"brightness": [1]}, {"quantiles": [0.5]}, {"quantiles": [-1] * 10}, {"apart": "x"},
+        {"normalisation": "magic"}, {"brightness": [1]},
+        {"quantiles": [0.5]}, {"quantiles": [-1] * 10}, {"apart": "x"},
+        {"backwards": 1},
         {"contrast": [float("nan"), 1]}, {"more": 1},
     ):  # fmt: skip
         write_tensors(tmp_path / "bad.safetensors", tensors, header | {"trained_on": json.dumps(said | change)})
@@ -105,6 +107,52 @@ def test_the_network_sees_its_own_voxels_and_at_least_its_shape():
         lambda *images: identity_grid(images[0].shape[2:])[None], image, image, None, (1.9, 1.1), SMALL
     )
     assert torch.equal(same[0], identity_grid((8, 6))[:, 2:6])
+
+
+def test_a_network_sees_images_the_way_round_that_it_knows():
+    """It finds one and two times a place's brightness; the field points the other way on the images' own axes."""
+    image = torch.rand(1, 1, 4, 5, generator=torch.Generator().manual_seed(0))
+    inner = torch.zeros(1, 1, 4, 5, dtype=torch.bool)
+    inner[..., :2] = True
+    known = replace(SMALL, shape=(7, 6), spacing=None, backwards=True)
+    seen = []
+
+    def predict(moving, fixed, mask):
+        seen.append(mask)
+        return torch.cat([moving, 2 * fixed], 1)
+
+    found = preprocessing.predict_as_trained(predict, image, image, inner, (1.0, 1.0), known)
+    assert torch.equal(found, torch.cat([-image, -2 * image], 1))
+    assert seen[0].shape == (1, 1, 7, 6)
+    assert seen[0][0, 0, 1:5, 3:5].all()  # the mask too
+    assert seen[0].sum() == 8
+    pair = Pair(image[0], image[0].square())
+    turned = preprocessing.as_seen(pair, known)
+    assert torch.equal(turned.fixed, pair.fixed.flip(1, 2))
+    assert preprocessing.as_seen(pair, None) is preprocessing.as_seen(pair, SMALL) is pair
+
+
+def test_which_way_round_a_set_is():
+    assert look_at(datasets.load("abdomen", "val", shape=(8, 8, 8), count=1), "abdomen").backwards
+    assert not look_at([pair()], "scans").backwards
+    assert read_trained("abdomen").backwards
+    assert read_trained("abdomen-flat").backwards
+    assert not read_trained("hippocampus").backwards
+
+
+def test_the_shipped_network_of_phantoms_registers_files_of_them(tmp_path):
+    """Files are read feet first, phantoms made head first: turned over, the network hardly moves anything right."""
+    made = datasets.load("abdomen", "test", shape=(48, 48, 48), count=1)[0]
+    files = {}
+    for name in ("moving", "fixed", "moving_labels", "fixed_labels"):
+        files[name] = tmp_path / f"{name}.nii.gz"
+        save_volume(files[name], getattr(made, name), phantoms.affine(made.spacing))
+    found = register_files(
+        files["moving"], files["fixed"], labels=files["moving_labels"], fixed_labels=files["fixed_labels"],
+        out=tmp_path / "out", weights="abdomen", init="none", report=False,
+    )  # fmt: skip
+    assert found.numbers["dice_registered"] > 0.85
+    assert found.numbers["dice_before"] < 0.75
 
 
 def test_a_field_on_another_grid_of_the_same_box_is_the_same_map():
