@@ -10,14 +10,14 @@ stays different then:
 | shape      | an axis is longer than 1.5 times the training images' after that                              |
 | brightness | the mean of an image lies 4 standard deviations (of training images, at least .02) off theirs |
 | contrast   | the same of its standard deviation                                                            |
-| histogram  | ten quantiles lie, on average, 1.5 times as far from theirs as those of any training image    |
+| layout     | 4 blocks an axis differ, on average, 1.5 times as much from theirs as any training image's do |
 
 The last row sees what mean and deviation do not: of 8 pairs of MNI152 on four grids, brought to one grid as `register`
 does it, these two find 4 far from the shipped network of abdomens, the last row 8. By it alone, hippocampi and phantoms
-of lungs and hearts are far from that network as well, MNI152, abdomens, lungs and hearts from that of hippocampi (all
-pairs); what is held out of a network's own data stays silent by all rows: 38 of 38 pairs of hippocampi, 20 of 20 of
-abdomens, 20 of 20 of their sections. Phantoms of the brain have the histogram of abdomens: of 4 pairs, 1 is told of.
-The rule sees no anatomy.
+of brains, lungs and hearts are far from that network as well, and all but hippocampi from that of hippocampi (all
+pairs). What is held out of a network's own data stays silent by every row: 38 of 38 pairs of hippocampi (the last row
+even where 4 pairs of the training are all it goes by), 20 of 20 of abdomens, 20 of 20 of their sections. Least is seen
+in sections: of 4 of phantoms of the brain, 1 is told of by the network of abdomens' sections.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,12 +30,12 @@ from torch import Tensor
 from moereg.data.filepairs import centre, normalise
 from moereg.data.pairs import Pair
 from moereg.filters import smooth, smoothing_matrices
-from moereg.models.trained import TrainedOn, distance, quantiles_of
+from moereg.models.trained import TrainedOn, distance, layout_of
 
 SAME_VOXELS = 1.25  # factor of voxel sizes up to which images are left on their own grid
 FAR_VOXELS, FAR_SHAPE, FAR_DEVIATIONS = 2.0, 1.5, 4.0
 LEAST_DEVIATION = 0.02
-FAR_QUANTILES, LEAST_APART = 1.5, 0.03  # times the furthest training image, which counts as so far at least
+FAR_LAYOUT, LEAST_APART = 1.5, 0.03  # times the furthest training image, which counts as so far at least
 
 Predict = Callable[..., Tensor]  # images and mask (1, 1, *S) -> displacement (1, D, *S)
 
@@ -83,13 +83,14 @@ def far_from_training(
             far.append(
                 f"the {name} of its images was {known[0]:.2f}, here it is {worst:.2f} (4 deviations: {reach:.2f})"
             )
-    if trained.quantiles:
-        most = FAR_QUANTILES * max(trained.apart, LEAST_APART)
-        seen = [resampled(image[None].float(), working)[0] for image in images]
-        worst = max(distance(quantiles_of(image), trained.quantiles) for image in seen)
+    if trained.layout:
+        most = FAR_LAYOUT * max(trained.apart, LEAST_APART)
+        over = _turned_over(images[0].ndim + 1, trained)
+        seen = [resampled(image[None].float(), working).flip(over)[0] for image in images]
+        worst = max(distance(layout_of(image), trained.layout) for image in seen)
         if worst > most:
             far.append(
-                f"brightness is spread otherwise: quantiles lie {worst:.2f} from its images' (at most {most:.2f})"
+                f"bright and dark lie otherwise: blocks differ by {worst:.2f} from its images' (at most {most:.2f})"
             )
     return done, [f"warning: far from the network's training: {'; '.join(far)}"] if far else []
 

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor
 
 from moereg.checks import check_choice
@@ -28,7 +29,7 @@ KEY = "trained_on"  # of the header
 NORMALISATIONS = ("percentiles", "unit")
 LONGEST, LARGEST = 4000, 4096  # characters of the entry, voxels of an axis
 LOOKED_AT = 16  # pairs
-SHARES = tuple(share / 100 for share in range(5, 100, 10))  # of voxels that are darker than a quantile
+BLOCKS = 4  # of a layout, along each axis
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,19 @@ class TrainedOn:
     normalisation: str
     brightness: tuple[float, float]  # mean over images of their mean, after normalisation, and its standard deviation
     contrast: tuple[float, float]  # the same of the images' standard deviations
-    quantiles: tuple[float, ...] = ()  # mean over images of theirs, at `SHARES`; files of old do not say it
-    apart: float = 0.0  # how far the image furthest from these is, `distance`
+    layout: tuple[float, ...] = ()  # mean over images of theirs, `layout_of`; files of old do not say it
+    apart: float = 0.0  # how far any image is at most from the mean of the others, `distance`
     backwards: bool = False  # axes run to the feet, the back and the left, as phantoms' do; else as canonical files' do
 
     def __post_init__(self):
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
         if not 2 <= len(self.shape) <= 3 or not all(type(n) is int and 1 <= n <= LARGEST for n in self.shape):
             raise ValueError(f"shape must be two or three sizes from 1 to {LARGEST}, got {self.shape!r}.")
-        numbers = (*self.brightness, *self.contrast, *(self.spacing or ()), *self.quantiles, self.apart)
+        numbers = (*self.brightness, *self.contrast, *(self.spacing or ()), *self.layout, self.apart)
         if not all(isinstance(n, int | float) and 0 <= n < 1e6 for n in numbers):
-            raise ValueError(f"brightness, contrast, spacing and quantiles must be from zero on, got {numbers!r}.")
-        if len(self.quantiles) not in (0, len(SHARES)):
-            raise ValueError(f"quantiles must be {len(SHARES)} numbers or none, got {self.quantiles!r}.")
+            raise ValueError(f"brightness, contrast, spacing and layout must be from zero on, got {numbers!r}.")
+        if len(self.layout) not in (0, BLOCKS ** len(self.shape)):
+            raise ValueError(f"layout must be {BLOCKS ** len(self.shape)} numbers or none, got {len(self.layout)}.")
         if not isinstance(self.backwards, bool):
             raise ValueError(f"backwards must be true or false, got {self.backwards!r}.")
         if len(self.brightness) != 2 or len(self.contrast) != 2:
@@ -70,8 +71,9 @@ def look_at(pairs, data: str) -> TrainedOn:
     alike = None not in spacings and all(
         max(edges) <= 1.02 * min(edges) for edges in zip(*(s for s in spacings if s is not None), strict=True)
     )
-    found = np.array([quantiles_of(image) for image in images])
-    middle = found.mean(0).round(5)
+    layouts = np.array([layout_of(image) for image in images], dtype=np.float64)
+    middle = layouts.mean(0)
+    without_it = len(images) / (len(images) - 1)  # from the mean of the others, one is further than from that of all
     return TrainedOn(
         data=data,
         shape=tuple(looked[0].shape),
@@ -79,21 +81,21 @@ def look_at(pairs, data: str) -> TrainedOn:
         normalisation=getattr(pairs, "normalisation", "unit"),
         brightness=_spread([float(image.mean()) for image in images]),
         contrast=_spread([float(image.std()) for image in images]),
-        quantiles=tuple(middle.tolist()),
-        apart=round(max(distance(one, middle) for one in found), 5),
+        layout=tuple(middle.round(4).tolist()),
+        apart=round(without_it * max(distance(one, middle) for one in layouts), 5),
         backwards=getattr(pairs, "backwards", False),
     )
 
 
-def quantiles_of(image: Tensor) -> np.ndarray:
-    """Brightness below which `SHARES` of the voxels lie: a histogram in ten numbers."""
-    return np.quantile(image.detach().cpu().numpy(), SHARES)
+def layout_of(image: Tensor) -> np.ndarray:
+    """Mean brightness of `BLOCKS` blocks along every axis of an image `(1, *S)`: where it is bright, roughly."""
+    space = image.shape[1:]
+    pool = F.adaptive_avg_pool2d if len(space) == 2 else F.adaptive_avg_pool3d
+    return pool(image.detach().cpu().float()[None], BLOCKS).flatten().numpy()
 
 
 def distance(one, other) -> float:
-    """Mean distance of two lists of quantiles: how far brightness must move, on average, for one histogram to become
-    the other.
-    """
+    """Mean distance of two layouts, in brightness."""
     return float(np.abs(np.asarray(one) - np.asarray(other)).mean())
 
 

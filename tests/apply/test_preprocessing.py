@@ -26,11 +26,12 @@ def pair(spacing=(1.0, 2.0), *, level=0.25):
 
 def test_a_set_is_looked_at():
     trained = look_at([pair(), pair()], "scans")
-    assert replace(trained, quantiles=()) == TrainedOn("scans", (6, 4), (1.0, 2.0), "unit", (0.5, 0.0), (0.25538, 0.0))
-    assert trained.quantiles == (0.25,) * 5 + (0.75,) * 5
+    assert replace(trained, layout=()) == TrainedOn("scans", (6, 4), (1.0, 2.0), "unit", (0.5, 0.0), (0.25538, 0.0))
+    # 6 x 4 voxels in 4 x 4 blocks: bright ones are in the upper half.
+    assert trained.layout == (0.75,) * 8 + (0.25,) * 8
     lighter = look_at([pair(), pair(level=0.45)], "scans")
-    assert lighter.quantiles == pytest.approx((0.35,) * 5 + (0.85,) * 5)
-    assert lighter.apart == pytest.approx(0.1)
+    assert lighter.layout == pytest.approx((0.85,) * 8 + (0.35,) * 8)
+    assert lighter.apart == pytest.approx(0.1 * 4 / 3, abs=1e-5)  # four images; from the mean of three others
     assert look_at([pair(), pair((1.0, 2.5))], "scans").spacing is None
     assert look_at([pair(None)], "scans").spacing is None
     assert look_at([pair(), pair(level=0.45)], "scans").brightness == (0.6, 0.1)
@@ -46,13 +47,13 @@ def test_it_travels_in_the_file_and_files_of_old_say_nothing(tmp_path, monkeypat
     load_model(tmp_path / "new.safetensors")
     tensors, header = read_tensors(tmp_path / "new.safetensors")
     said = json.loads(header["trained_on"])
-    before = {key: value for key, value in said.items() if key not in ("quantiles", "apart", "backwards")}
+    before = {key: value for key, value in said.items() if key not in ("layout", "apart", "backwards")}
     write_tensors(tmp_path / "without.safetensors", tensors, header | {"trained_on": json.dumps(before)})
     assert read_trained(tmp_path / "without.safetensors") == SMALL
     for change in (
         {"shape": [8, -5]}, {"shape": [8, 10**9]}, {"shape": "x"}, {"spacing": [0, 1]}, {"spacing": [1]},
         {"normalisation": "magic"}, {"brightness": [1]},
-        {"quantiles": [0.5]}, {"quantiles": [-1] * 10}, {"apart": "x"},
+        {"layout": [0.5]}, {"layout": [-1] * 16}, {"apart": "x"},
         {"backwards": 1},
         {"contrast": [float("nan"), 1]}, {"more": 1},
     ):  # fmt: skip
@@ -197,45 +198,52 @@ def test_contrast_counts_too():
     )
 
 
-def test_a_histogram_of_another_form_is_far_though_mean_and_deviation_are_the_same():
-    """Two shades, and a bell with their mean and deviation."""
-    two = torch.tensor([0.2, 0.8]).repeat(20).reshape(1, 8, 5)
-    bell = 0.5 + 0.3 * torch.erfinv(torch.linspace(-0.98, 0.98, 40)).reshape(1, 8, 5) * 2**0.5
-    bell = 0.5 + (bell - 0.5) * two.std() / bell.std()
-    trained = look_at([Pair(two, two, spacing=(1.0, 1.0))], "scans")
-    assert preprocessing.far_from_training([two, two], (1, 1), trained) == ([], [])
-    assert preprocessing.far_from_training([bell, bell], (1, 1), replace(trained, quantiles=())) == ([], [])
-    (warning,) = preprocessing.far_from_training([two, bell], (1, 1), trained)[1]
+def test_another_layout_is_far_though_mean_and_deviation_are_the_same():
+    """The upper half bright, and the lower one; a network that knows images upside down sees the latter as its own."""
+    above = torch.zeros(1, 8, 8)
+    above[:, :4] = 0.5
+    below = above.flip(1)
+    trained = look_at([Pair(above, above, spacing=(1.0, 1.0))], "scans")
+    assert preprocessing.far_from_training([above, above], (1, 1), trained) == ([], [])
+    assert preprocessing.far_from_training([below, below], (1, 1), replace(trained, layout=())) == ([], [])
+    (warning,) = preprocessing.far_from_training([above, below], (1, 1), trained)[1]
     assert warning == (
-        "warning: far from the network's training: brightness is spread otherwise: quantiles lie 0.14 from its images' "
-        "(at most 0.04)"
+        "warning: far from the network's training: bright and dark lie otherwise: blocks differ by 0.50 from its "
+        "images' (at most 0.04)"
     )
-    far = replace(trained, apart=0.11)
-    assert preprocessing.far_from_training([two, bell], (1, 1), far) == ([], [])  # its own images differ as much
+    other = replace(trained, apart=0.34)  # its own images differ as much
+    assert preprocessing.far_from_training([above, below], (1, 1), other) == ([], [])
+    assert preprocessing.far_from_training([below, below], (1, 1), replace(trained, backwards=True)) == ([], [])
 
 
 def warned(pairs, network: str) -> list[bool]:
-    """Which pairs are far from a shipped network's training by their histogram."""
+    """Which pairs are far from a shipped network's training by their layout."""
     trained = read_trained(network)
     looked = [[preprocessing.normalised(image, trained) for image in (pair.moving, pair.fixed)] for pair in pairs]
     told = [
         preprocessing.far_from_training(images, pair.spacing, trained)[1]
         for images, pair in zip(looked, pairs, strict=True)
     ]
-    return ["brightness is spread otherwise" in "".join(lines) for lines in told]
+    return ["bright and dark lie otherwise" in "".join(lines) for lines in told]
+
+
+def as_file(pair: Pair) -> Pair:
+    """A phantom's images as they are read from a file."""
+    return Pair(pair.moving.flip(1, 2, 3), pair.fixed.flip(1, 2, 3), spacing=pair.spacing)
 
 
 def test_shipped_networks_know_their_own_kind_from_others():
     own = [datasets.load("abdomen", "test", shape=(48, 48, 48), count=2)[index] for index in range(2)]
-    hearts = [datasets.load("cardiac", "test", shape=(48, 48, 48), count=1)[0]]
+    own = [as_file(pair) for pair in own]
+    others = [as_file(datasets.load(name, "test", shape=(48, 48, 48), count=1)[0]) for name in ("cardiac", "brain")]
     assert warned(own, "abdomen") == [False, False]
-    assert warned(hearts, "abdomen") == warned(hearts, "hippocampus") == [True]
+    assert warned(others, "abdomen") == warned(others, "hippocampus") == [True, True]
     assert warned(own, "hippocampus") == [True, True]
 
 
 def test_a_real_brain_is_far_from_abdomens_and_hippocampi():
     pytest.importorskip("nilearn")
-    brains = [templates.mni152(shape, 0) for shape in ((44, 52, 42), (64, 72, 64))]
+    brains = [as_file(templates.mni152(shape, 0)) for shape in ((44, 52, 42), (64, 72, 64))]
     assert warned(brains, "abdomen") == warned(brains, "hippocampus") == [True, True]
 
 
