@@ -135,7 +135,10 @@ class FilePairs:
         if not (volume.data > 0).any():
             raise ValueError(f"{path} must be a mask above zero somewhere, got an empty one.")
         inside = (volume.data > 0).to(torch.uint8)
-        return Volume(inside if self.shape is None else centre(inside, self.shape), volume.grid)
+        inside = inside if self.shape is None else centre(inside, self.shape)
+        if not inside.any():
+            raise ValueError(f"shape {self.shape} cuts off all of the mask {path}, shape {volume.grid.shape}.")
+        return Volume(inside, volume.grid)
 
     def _read_image(self, path: Path) -> Volume:
         volume = load_either(path)

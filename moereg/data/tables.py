@@ -3,8 +3,8 @@
     moving,fixed,moving_labels,fixed_labels,moving_mask,fixed_mask,label_names,split,moving_subject,fixed_subject
 
 The first two columns are needed. A mask is a NIfTI file on its image's grid, above zero where the image counts; a row
-may have one, both or none, labels likewise lie on their image's grid. Images may differ in shape and place
-(`moereg.data.onegrid`). `label_names` says what labels are called, "1=liver; 2=spleen": once, or in as many rows as
+may have one, both or none. Labels lie on their image's grid, too; images may differ in shape and place, see
+`moereg.data.onegrid`. `label_names` says what labels are called, "1=liver; 2=spleen": once, or in as many rows as
 one likes, but never two names for one label.
 
 `split` says train, val or test for each row; a table without it is one set, or is parted by subject where that is asked

@@ -105,6 +105,12 @@ def test_a_shape_that_is_asked_for_crops_too_but_no_labels(table):
     assert "all are padded and cropped about their middle to 9 x 9 x 8" in pairs.brought
     with pytest.raises(ValueError, match=r"shape \(4, 4, 4\) cuts off labelled voxels of .*l0.nii"):
         pairs_from_csv(path, shape=(4, 4, 4))[0]
+    path.write_text(path.read_text().replace("moving_labels,fixed_labels", "a,b"))  # the mask alone
+    corner = np.zeros(SHAPES[1], np.uint8)
+    corner[0, 0, 0] = 1
+    nib.save(nib.Nifti1Image(corner, np.eye(4)), path.parent / "l1.nii")
+    with pytest.raises(ValueError, match=r"shape \(8, 9, 9\) cuts off all of the mask .*l1.nii"):
+        pairs_from_csv(path, shape=(8, 9, 9))[0]
     with pytest.raises(ValueError, match=r"shape must have 3 sizes for the images of .*pairs.csv, got \(4, 4\)"):
         pairs_from_csv(path, shape=(4, 4))
 
