@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from moereg.checks import check_choice
+from moereg.data.onegrid import thin_axis
 from moereg.data.volumes import Grid, Volume
 
 KINDS = ("auto", "none", "centre", "rigid", "affine")
@@ -166,18 +167,6 @@ def common_frame(moving: Grid, fixed: Grid) -> Frame:
     first = np.delete(fixed.affine[:3, :3], 2 - axes[1], axis=1)[:, 0]
     first = first / np.linalg.norm(first)
     return Frame(np.stack([first, np.cross(normal, first)], 1), normal, float(normal @ (points[0] - points[1])))
-
-
-def thin_axis(grid: Grid) -> int | None:
-    """The tensor axis of a single slice along which it has one voxel; None for a volume.
-
-    Raises:
-        ValueError: more than one axis has one voxel.
-    """
-    thin = [axis for axis, size in enumerate(grid.shape) if size == 1]
-    if len(thin) > 1:
-        raise ValueError(f"{grid.name or 'image'} must be a volume or a slice, got shape {grid.shape[::-1]}.")
-    return thin[0] if thin else None
 
 
 def _shift(by: np.ndarray) -> np.ndarray:

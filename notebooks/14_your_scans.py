@@ -462,7 +462,8 @@ assert apart["as it is"] < 1e-5 < 0.1 < apart["sign turned"]
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The same image, to rounding. Turned, it is another one. In voxels of the fixed grid, as the library computes, `load_displacement`
+# The same image, to rounding: ITK takes the length of a voxel's edge from the header's `pixdim`, which float32 rounds otherwise than the affine. Headers that say
+# two different things are warned of. Turned, it is another one. In voxels of the fixed grid, as the library computes, `load_displacement`
 # reads the same file.
 #
 # </details>
@@ -478,7 +479,8 @@ torch.testing.assert_close(determinant[inner], change[inner], atol=1e-3, rtol=1e
 # ## From a table to a network
 #
 # A table lists pairs, one a row, paths relative to the table: `moving`, `fixed`, where there are any `moving_labels` and `fixed_labels`, and `split`, which says
-# train, val or test. No subject may stand in two of them.
+# train, val or test. No subject may stand in two of them. Shapes may differ: all images are padded about their middle to the largest size along each axis, and
+# the command says so.
 
 # %%
 volume = budget.pick(smoke=(24, 24, 24), full=(48, 48, 48))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from moereg import alignment
-from moereg.alignment import align, foreground, same_grid, thin_axis
+from moereg.alignment import align, foreground, same_grid
+from moereg.data.onegrid import thin_axis
 from moereg.data.volumes import Grid, Volume
 from tests.geometries import GRIDS, PLAIN, grid_of, linear, scan
 

@@ -220,7 +220,10 @@ def test_an_image_is_refused_by_its_loader(make, words, load, kit):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("make", "words"), IMAGES.values(), ids=IMAGES.keys())
+FLAT = {"two axes"}  # are registered in their plane
+
+
+@pytest.mark.parametrize(("make", "words"), [IMAGES[name] for name in IMAGES if name not in FLAT])
 def test_an_image_is_refused_in_a_table(make, words, kit, capsys):
     path = make(kit)
     (kit / "pairs.csv").write_text(f"moving,fixed\n{path.name},{path.name}\n")
@@ -283,10 +286,22 @@ def labelled(folder: Path) -> None:
 
 
 def moved(folder: Path) -> None:
-    """A pair whose far corners lie apart, in entries of the affine that differ by a hundredth."""
+    """A mask whose far corners lie apart from its image's, in entries of the affine that differ by a hundredth."""
     affine = np.eye(4)
     affine[0, 1] = 0.01
     save_volume(folder / "c.nii", torch.rand(SHAPE), affine)
+    table("moving,fixed,fixed_mask\na.nii,b.nii.gz,c.nii\n")(folder)
+
+
+def large(folder: Path) -> None:
+    """One image of three that is far longer than the others, along one axis."""
+    save_volume(folder / "c.nii", torch.rand(SHAPE[0], SHAPE[1], 40), np.eye(4))
+    table("moving,fixed\na.nii,b.nii.gz\na.nii,c.nii\n")(folder)
+
+
+def flat(folder: Path) -> None:
+    """A volume and a slice."""
+    save_volume(folder / "c.nii", torch.rand(1, *SHAPE[1:]), np.eye(4))
     table("moving,fixed\na.nii,c.nii\n")(folder)
 
 
@@ -353,6 +368,8 @@ COMMANDS = {
         "t.csv, line 2: moving_labels and fixed_labels must both name a file, or none, got fixed_labels",
     ),
     "another grid": (moved, EVALUATE, "must have the same affine"),
+    "far larger": (large, EVALUATE, "t.csv must name images of like shapes, half to twice the median 4 x 5 x 6 along"),
+    "volume and slice": (flat, EVALUATE, "t.csv must name volumes, or slices across one axis, got a.nii of 4 x 5 x 6"),
     "split unknown": (
         table("moving,fixed,split\na.nii,b.nii.gz,tset\n"),
         EVALUATE,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from moereg.apply.preprocessing import predict_as_trained
 from moereg.classical import METHODS, greedy_correlation
 from moereg.data.datasets import HIPPOCAMPUS_SHAPE
+from moereg.data.phantoms import ANATOMIES
 from moereg.fields import sample, upsample_field
 from moereg.filters import halve
 from moereg.models import TrainedOn, load_model, read_trained
@@ -187,7 +188,7 @@ def _from_card(card: Path) -> TrainedOn | None:
     shape = HIPPOCAMPUS_SHAPE if data == "hippocampus" else tuple(known.get("shape") or ())
     if not isinstance(data, str) or not shape:
         return None
-    return TrainedOn(data, shape, None, "percentiles", ANYTHING, ANYTHING)
+    return TrainedOn(data, shape, None, "percentiles", ANYTHING, ANYTHING, backwards=data in ANATOMIES)
 
 
 def _refined(choice: Choice, steps: int, similarity: str) -> Choice:

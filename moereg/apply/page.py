@@ -20,6 +20,7 @@ def write_page(
     pair: Pair,
     displacement: Tensor,
     model: nn.Module | None,
+    seen: Pair,
     *,
     said: list[str],
     findings: Findings,
@@ -31,6 +32,7 @@ def write_page(
     Args:
         pair: the aligned moving image and the fixed one, normalised.
         displacement: the deformation between them, `(1, D, *S)` in voxels.
+        seen: the pair as the network knows images, for its routing.
         said: lines that were printed; the last is the verdict.
         dices: stage -> label -> Dice.
     """
@@ -44,7 +46,7 @@ def write_page(
         findings=said[:-1],
         figures=pictures,
         tables=_tables(findings, dices),
-        payload=() if model is None else explorer_payload(model, pair),
+        payload=() if model is None else explorer_payload(model, seen),
         facts={"seconds": f"{seconds:.1f}", "torch": torch.__version__},
     )
 

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moereg.alignment import Alignment, align, common_frame, same_grid, thin_axis
+from moereg.alignment import Alignment, align, common_frame, same_grid
 from moereg.apply import measures, methods
 from moereg.apply.page import write_page
-from moereg.apply.preprocessing import far_from_training, normalised
-from moereg.apply.scans import Scan, canonical, check_apart, read_scan, write_field, write_scan
+from moereg.apply.preprocessing import as_seen, far_from_training, normalised
+from moereg.apply.scans import Scan, canonical, check_apart, itk_elsewhere, read_scan, write_field, write_scan
 from moereg.apply.verdict import Findings, told_inverse, verdict
 from moereg.data.filepairs import normalise
+from moereg.data.onegrid import thin_axis
 from moereg.data.pairs import Pair
 from moereg.data.volumes import Grid, Volume
 from moereg.models import TrainedOn
@@ -68,7 +69,9 @@ def register_files(
     go, on the fixed file's own array grid and orientation,
 
     - `warped.nii.gz`: the native moving image, interpolated once; outside it its smallest value,
-    - `displacement.nii.gz`: the whole map as ITK and ANTs read it, applied to the native moving image,
+    - `displacement.nii.gz`: the whole map as ITK and ANTs read it, applied to the native moving image (ITK's result is
+      the warped one but for rounding: it places voxels of a turned NIfTI file some 1e-5 mm from where the affine does,
+      `moereg.apply.scans.itk_elsewhere`, which at a steep edge is a millionth of the range; other headers are told of),
     - `warped_labels.nii.gz` (with `labels`), `jacobian.nii.gz` (`with_jacobian`): determinant of the whole map,
     - `inverse.nii.gz` (`inverse`): the map back, on the moving file's grid,
     - `report.html` (`report`).
@@ -107,6 +110,7 @@ def register_files(
     network_mask = None if canon_mask is None else _squeezed(canon_mask, thin)[None]
     done, warnings = far_from_training([pair.moving, pair.fixed], pair.spacing or (), chosen.trained)
     warnings += methods.too_small(similarity, pair.shape)
+    warnings += [*itk_elsewhere(inputs.moving), *itk_elsewhere(inputs.fixed)]
     forward = _run(chosen, pair, network_mask)
     backward = _run(chosen, pair, network_mask, exchanged=True)
     stages = _stages(inputs, canon.grid, alignment, forward, thin)
@@ -151,7 +155,8 @@ def register_files(
         said.insert(-1, told_inverse(back.residual[back.reached], back.reached))
     if report:
         seconds = time.perf_counter() - started
-        write_page(next(rest), pair, forward, chosen.model, said=said, findings=findings, dices=dices, seconds=seconds)
+        told = {"said": said, "findings": findings, "dices": dices, "seconds": seconds}
+        write_page(next(rest), pair, forward, chosen.model, as_seen(pair, chosen.trained), **told)
     seconds = round(time.perf_counter() - started, 2)
     return Registered(targets, said, numbers | {"seconds": seconds})
 

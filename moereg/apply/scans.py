@@ -15,10 +15,12 @@ import torch
 from nibabel.orientations import apply_orientation, io_orientation
 from torch import Tensor
 
+from moereg.data.formats import affine_of
 from moereg.data.volumes import (
     Grid,
     Volume,
     axes_of,
+    corner_distance,
     load_displacement,
     load_flat,
     load_labels,
@@ -29,6 +31,7 @@ from moereg.files import whole
 from moereg.physical import Displacement, image_of
 
 ENDINGS = (".nii", ".nii.gz")
+ELSEWHERE = 0.01  # of a voxel's shortest edge: so far may ITK place a corner from where nibabel does
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,51 @@ def write_scan(path: Path, values: Tensor, grid: Grid, *, flat: bool) -> None:
     stored = values[0, 0].numpy().T
     kind = np.float32 if values.is_floating_point() else np.int32
     _save(path, nib.Nifti1Image(stored.astype(kind), grid.affine))
+
+
+def itk_elsewhere(scan: Scan) -> list[str]:
+    """A warning where ITK does not place a NIfTI file as nibabel does; else nothing.
+
+    Both go by the sform. ITK takes its directions, but the length of an edge from `pixdim`, where float32 rounds once
+    more: corners of a turned file lie some 1e-5 mm apart, which is no reason to warn. Where the qform says something
+    else, where there is neither, or where axes are not at right angles, ITK goes another way.
+    """
+    if not scan.path.name.endswith(ENDINGS):
+        return []  # ITK reads .nrrd and .mha for us, and no .mgz
+    found = _affine_of_itk(scan.path)
+    if found is None:
+        return [
+            f"warning: ITK cannot place {scan.path}, whose axes are not at right angles, and applies no field to it or "
+            "on its grid; resample it first"
+        ]
+    own = scan.grid.affine.copy()
+    if scan.flat:  # ITK sees the first two axes alone
+        own[2], own[:, 2] = found[2], found[:, 2]
+    apart = corner_distance(Grid(scan.grid.shape, own), Grid(scan.grid.shape, found))
+    if apart <= ELSEWHERE * min(scan.grid.spacing):
+        return []
+    return [
+        f"warning: ITK places {scan.path} up to {apart:.3g} mm from where it is read here, for its header has no "
+        "affine, or two that differ, or other voxel sizes; the field will not fit it there: save it with one affine in "
+        "sform and qform"
+    ]
+
+
+def _affine_of_itk(path: Path) -> np.ndarray | None:
+    """Voxel to RAS millimetres; None where ITK cannot say."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    spoke = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        reader.ReadImageInformation()
+        return affine_of(reader)
+    except RuntimeError:
+        return None
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(spoke)
 
 
 def read_field(path: str | Path) -> tuple[Displacement, bool]:

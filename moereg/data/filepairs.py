@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from moereg.data.onegrid import load_either, plane_of
 from moereg.data.pairs import Pair
-from moereg.data.volumes import Volume, check_same_grid, load_labels, load_volume
+from moereg.data.volumes import Volume, check_same_grid
 
 CACHE_BYTES = 2_000_000_000  # of images kept in memory by one set
 BLOCKS, BLOCK = 16, 4096  # of a file that are looked at to know it again: how many, of how many bytes
@@ -53,9 +54,10 @@ class Files:
 class FilePairs:
     """Pairs of NIfTI files, read when asked for, kept in memory up to `CACHE_BYTES`.
 
-    Images are normalised one by one (`normalise`). With `shape` they are cropped and padded about their middle to one
-    grid; a labelled voxel is never lost without a word. `common_grid` requires the two images of a pair, and each
-    image and its labels, to lie on one grid already; subjects that were never aligned have none.
+    Single slices and 2-D files have two axes. Images are normalised one by one (`normalise`). With `shape` they are
+    cropped and padded about their middle to one grid; a labelled voxel is never lost without a word. `common_grid`
+    requires the two images of a pair to lie on one grid already; subjects that were never aligned have none. Labels
+    and masks lie on their image's grid always.
     """
 
     files: Sequence[Files]
@@ -64,6 +66,7 @@ class FilePairs:
     common_grid: bool = True
     unused: tuple[str, ...] = ()  # columns of the table that mean nothing here
     note: str = ""  # how the table's rows became this set, where the table does not say it
+    brought: str = ""  # how images of several shapes came onto one grid
     normalisation: ClassVar[str] = "percentiles"  # of images, as `moereg.models.trained` names it
     _kept: dict[tuple[str, Path], Volume] = field(default_factory=dict, init=False, repr=False)
     _bytes: int = field(default=0, init=False, repr=False)
@@ -88,7 +91,7 @@ class FilePairs:
             moving_labels=None if moving_labels is None else moving_labels.data.long(),
             fixed_labels=None if fixed_labels is None else fixed_labels.data.long(),
             label_names=self.label_names,
-            spacing=fixed.spacing,
+            spacing=plane_of(fixed.grid)[1],
             moving_mask=self._mask(files.moving_mask, moving),
             fixed_mask=self._mask(files.fixed_mask, fixed),
             name=f"{stem(files.moving)}-{stem(files.fixed)}",
@@ -127,20 +130,23 @@ class FilePairs:
         return volume.data > 0
 
     def _read_mask(self, path: Path, image: Volume) -> Volume:
-        volume = load_labels(path)
+        volume = load_either(path, labels=True)
         check_same_grid(image.grid, volume.grid)
         if not (volume.data > 0).any():
             raise ValueError(f"{path} must be a mask above zero somewhere, got an empty one.")
         inside = (volume.data > 0).to(torch.uint8)
-        return Volume(inside if self.shape is None else centre(inside, self.shape), volume.grid)
+        inside = inside if self.shape is None else centre(inside, self.shape)
+        if not inside.any():
+            raise ValueError(f"shape {self.shape} cuts off all of the mask {path}, shape {volume.grid.shape}.")
+        return Volume(inside, volume.grid)
 
     def _read_image(self, path: Path) -> Volume:
-        volume = load_volume(path)
+        volume = load_either(path)
         data = normalise(volume.data)
         return Volume(data if self.shape is None else centre(data, self.shape), volume.grid)
 
     def _read_labels(self, path: Path, image: Volume) -> Volume:
-        volume = load_labels(path)
+        volume = load_either(path, labels=True)
         check_same_grid(image.grid, volume.grid)
         data = volume.data
         if self.shape is not None:

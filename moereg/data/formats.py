@@ -83,10 +83,10 @@ def open_itk(path: str | Path) -> ItkImage:
     wanted, size = prod(shape) * dtype.itemsize, path.stat().st_size * PACKED
     if wanted > size:
         raise ValueError(f"its header claims {shape} voxels, {wanted} bytes, and the file can hold {size} at most")
-    return ItkImage(path, shape, _affine(reader), dtype)
+    return ItkImage(path, shape, affine_of(reader), dtype)
 
 
-def _affine(reader: Any) -> np.ndarray:
+def affine_of(reader: Any) -> np.ndarray:
     """Voxel to RAS millimetres of 2-D and 3-D images (a 2-D one lies in the plane z = 0)."""
     dims = reader.GetDimension()
     d = min(dims, 3)

@@ -3,7 +3,8 @@
     moving,fixed,moving_labels,fixed_labels,moving_mask,fixed_mask,label_names,split,moving_subject,fixed_subject
 
 The first two columns are needed. A mask is a NIfTI file on its image's grid, above zero where the image counts; a row
-may have one, both or none. `label_names` says what labels are called, "1=liver; 2=spleen": once, or in as many rows as
+may have one, both or none. Labels lie on their image's grid, too; images may differ in shape and place, see
+`moereg.data.onegrid`. `label_names` says what labels are called, "1=liver; 2=spleen": once, or in as many rows as
 one likes, but never two names for one label.
 
 `split` says train, val or test for each row; a table without it is one set, or is parted by subject where that is asked
@@ -20,8 +21,9 @@ from functools import cache
 from pathlib import Path
 
 from moereg.data.filepairs import FilePairs, Files, digest_of
+from moereg.data.onegrid import load_either_grid, one_grid
 from moereg.data.phantoms import SPLITS
-from moereg.data.volumes import Grid, check_same_grid, load_grid
+from moereg.data.volumes import Grid, check_same_grid
 
 IMAGES, LABELS, SUBJECTS = ("moving", "fixed"), ("moving_labels", "fixed_labels"), ("moving_subject", "fixed_subject")
 MASKS, NAMES = ("moving_mask", "fixed_mask"), "label_names"
@@ -41,18 +43,21 @@ def pairs_from_csv(
     Args:
         split: rows of this split alone, "train", "val" or "test", where the table has such a column. One without is
             taken whole.
+        shape: that all images are brought to; by default the one they have, or the largest size along every axis.
         parted: part a table without a column `split` by subject, a fifth of it for "test", the rest for "train".
 
     Raises:
         FileNotFoundError: the table, or a file that it names, is not there.
-        ValueError: no text in UTF-8; a column that is missing, doubled or misspelt; no rows; an empty entry; files of
-            one pair that lie on different grids; a subject in two splits; a table that cannot be parted; two names for
-            one label.
+        ValueError: no text in UTF-8; a column that is missing, doubled or misspelt; no rows; an empty entry; labels or
+            a mask that do not lie on their image's grid; an image whose shape is far from the others'; a subject in two
+            splits; a table that cannot be parted; two names for one label.
     """
     path = Path(path)
     columns, rows = _read(path)
-    grid_of = cache(load_grid)
+    grid_of = cache(load_either_grid)
     files = {line: _files_of_row(path, line, row, grid_of) for line, row in rows}
+    # Of all rows, so that every split has the same shape.
+    common = one_grid(path, [(grid_of(pair.moving), grid_of(pair.fixed)) for pair in files.values()], shape)
     if "split" in columns:
         _check_splits(path, rows, files)
         note = ""
@@ -69,14 +74,22 @@ def pairs_from_csv(
         note = f"no column split, all {len(chosen)} pairs are taken" if split else ""
     unused = tuple(column for column in columns if column not in COLUMNS)
     label_names = _label_names(path, rows)
-    return FilePairs([files[line] for line in chosen], shape=shape, unused=unused, label_names=label_names, note=note)
+    return FilePairs(
+        [files[line] for line in chosen],
+        shape=common.shape,
+        unused=unused,
+        label_names=label_names,
+        common_grid=common.in_place,
+        note=note,
+        brought=common.told,
+    )
 
 
 def told(data: str | Path, pairs) -> list[str]:
     """What the user of a table should know of how it was read; nothing of pairs that come from no table."""
-    unused, note = getattr(pairs, "unused", ()), getattr(pairs, "note", "")
+    unused, notes = getattr(pairs, "unused", ()), [getattr(pairs, name, "") for name in ("note", "brought")]
     parts = [f"not used: {', '.join(unused)}"] if unused else []
-    return [f"{data}: {part}" for part in (*parts, *([note] if note else []))]
+    return [f"{data}: {part}" for part in (*parts, *filter(None, notes))]
 
 
 def labels_told(data: str | Path, pairs, weight: float) -> list[str]:
@@ -156,9 +169,9 @@ def _files_of_row(table: Path, line: int, row: dict[str, str], grid_of: Callable
             raise ValueError(f"{table}, line {line}: {column} must name a file, got {error}.") from None
         if not there:
             raise FileNotFoundError(f"{table}, line {line}: {column} must name a file, but there is no {file}.")
-    grids = [grid_of(file) for file in found.values()]
-    for grid in grids[1:]:
-        check_same_grid(grids[0], grid)
+    grids = {column: grid_of(file) for column, file in found.items()}
+    for column in grids:
+        check_same_grid(grids[column.split("_")[0]], grids[column])  # the image that labels or a mask belong to
     named = [column for column in LABELS if column in found]
     if len(named) == 1:
         raise ValueError(

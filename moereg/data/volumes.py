@@ -101,13 +101,13 @@ def load_volume(path: str | Path, *, canonical: bool = True) -> Volume:
     return Volume(torch.from_numpy(np.ascontiguousarray(values.T))[None], grid)
 
 
-def load_flat(path: str | Path, *, labels: bool = False) -> Volume:
+def load_flat(path: str | Path, *, labels: bool = False, canonical: bool = False) -> Volume:
     """Read a 2-D file as a single slice, `(1, 1, *S)`, float32, or int64 for `labels`.
 
     Raises:
         FileNotFoundError, ValueError: as `load_volume` and `load_labels`; not two axes.
     """
-    values, grid = _read(path, False, np.float64, axes=2)
+    values, grid = _read(path, canonical, np.float64, axes=2)
     if labels:
         return Volume(_as_labels(values, path), grid)
     return Volume(torch.from_numpy(np.ascontiguousarray(values.T, dtype=np.float32))[None], grid)
@@ -142,9 +142,9 @@ def _as_labels(values: np.ndarray, path: str | Path) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(labels.T).astype(np.int64))[None]
 
 
-def load_grid(path: str | Path, *, canonical: bool = True) -> Grid:
+def load_grid(path: str | Path, *, canonical: bool = True, axes: int = 3) -> Grid:
     """Read shape and affine alone. Raises as `load_volume`, except for what only the voxels tell."""
-    with _opened(path) as (image, _):
+    with _opened(path, axes=axes) as (image, _):
         return _grid(image, path, canonical)
 
 
@@ -210,24 +210,30 @@ def save_displacement(path: str | Path, displacement: Tensor, affine: np.ndarray
     _write(path, image)
 
 
+def on_one_grid(first: Grid, second: Grid) -> bool:
+    """Whether two files have equal shape, and corners that lie a fiftieth of a voxel apart at most."""
+    near = SAME * min(*first.spacing, *second.spacing)
+    return first.shape == second.shape and corner_distance(first, second) <= near
+
+
 def check_same_grid(first: Grid, second: Grid) -> None:
-    """Require two files to lie on one grid: equal shape, and corners that lie a fiftieth of a voxel apart at most.
+    """Require two files to lie on one grid, as `on_one_grid` says.
 
     Raises:
         ValueError: they do not. The sentence names both files and what differs.
     """
+    if on_one_grid(first, second):
+        return
     if first.shape != second.shape:
         raise ValueError(
             f"{first.name} and {second.name} must have the same shape, got {first.shape[::-1]} and "
             f"{second.shape[::-1]}; resample one onto the other's grid first."
         )
-    apart = corner_distance(first, second)
-    if not apart <= SAME * min(*first.spacing, *second.spacing):
-        raise ValueError(
-            f"{first.name} and {second.name} must have the same affine, got {_rows(first.affine)} and "
-            f"{_rows(second.affine)}, which puts their corners up to {apart:.3g} mm apart; resample one onto the "
-            "other's grid first."
-        )
+    raise ValueError(
+        f"{first.name} and {second.name} must have the same affine, got {_rows(first.affine)} and "
+        f"{_rows(second.affine)}, which puts their corners up to {corner_distance(first, second):.3g} mm apart; "
+        "resample one onto the other's grid first."
+    )
 
 
 def corner_distance(first: Grid, second: Grid) -> float:

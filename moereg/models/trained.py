@@ -5,7 +5,7 @@
     read_trained(path)                                 None for files that do not say it, as those of old
 
 Images are brought to what the network knows before it sees them: to its range of brightness (`normalisation`) and to
-its voxels (`spacing`); smaller ones are padded to its `shape`.
+its voxels (`spacing`), turned over where it knows them so (`backwards`); smaller ones are padded to its `shape`.
 
 | normalisation | an image becomes                                                                              |
 |---------------|-----------------------------------------------------------------------------------------------|
@@ -19,12 +19,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
 from moereg.checks import check_choice
 
 KEY = "trained_on"  # of the header
 NORMALISATIONS = ("percentiles", "unit")
 LONGEST, LARGEST = 4000, 4096  # characters of the entry, voxels of an axis
 LOOKED_AT = 16  # pairs
+BLOCKS = 4  # of a layout, along each axis
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,21 @@ class TrainedOn:
     normalisation: str
     brightness: tuple[float, float]  # mean over images of their mean, after normalisation, and its standard deviation
     contrast: tuple[float, float]  # the same of the images' standard deviations
+    layout: tuple[float, ...] = ()  # mean over images of theirs, `layout_of`; files of old do not say it
+    apart: float = 0.0  # how far any image is at most from the mean of the others, `distance`
+    backwards: bool = False  # axes run to the feet, the back and the left, as phantoms' do; else as canonical files' do
 
     def __post_init__(self):
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
         if not 2 <= len(self.shape) <= 3 or not all(type(n) is int and 1 <= n <= LARGEST for n in self.shape):
             raise ValueError(f"shape must be two or three sizes from 1 to {LARGEST}, got {self.shape!r}.")
-        numbers = (*self.brightness, *self.contrast, *(self.spacing or ()))
+        numbers = (*self.brightness, *self.contrast, *(self.spacing or ()), *self.layout, self.apart)
         if not all(isinstance(n, int | float) and 0 <= n < 1e6 for n in numbers):
-            raise ValueError(f"brightness, contrast and spacing must be numbers from zero on, got {numbers!r}.")
+            raise ValueError(f"brightness, contrast, spacing and layout must be from zero on, got {numbers!r}.")
+        if len(self.layout) not in (0, BLOCKS ** len(self.shape)):
+            raise ValueError(f"layout must be {BLOCKS ** len(self.shape)} numbers or none, got {len(self.layout)}.")
+        if not isinstance(self.backwards, bool):
+            raise ValueError(f"backwards must be true or false, got {self.backwards!r}.")
         if len(self.brightness) != 2 or len(self.contrast) != 2:
             raise ValueError(f"brightness and contrast must be two numbers each, got {numbers!r}.")
         if self.spacing is not None and (len(self.spacing) != len(self.shape) or not all(self.spacing)):
@@ -52,13 +64,16 @@ class TrainedOn:
 
 
 def look_at(pairs, data: str) -> TrainedOn:
-    """The first `LOOKED_AT` pairs of a set, `moereg.data.Pair`s. Sets of files say `normalisation` themselves."""
+    """The first `LOOKED_AT` pairs of a set, `moereg.data.Pair`s. A set says `normalisation` and `backwards` itself."""
     looked = [pairs[index] for index in range(min(len(pairs), LOOKED_AT))]
     images = [image for pair in looked for image in (pair.moving, pair.fixed)]
     spacings = [pair.spacing for pair in looked]
     alike = None not in spacings and all(
         max(edges) <= 1.02 * min(edges) for edges in zip(*(s for s in spacings if s is not None), strict=True)
     )
+    layouts = np.array([layout_of(image) for image in images], dtype=np.float64)
+    middle = layouts.mean(0)
+    without_it = len(images) / (len(images) - 1)  # from the mean of the others, one is further than from that of all
     return TrainedOn(
         data=data,
         shape=tuple(looked[0].shape),
@@ -66,7 +81,22 @@ def look_at(pairs, data: str) -> TrainedOn:
         normalisation=getattr(pairs, "normalisation", "unit"),
         brightness=_spread([float(image.mean()) for image in images]),
         contrast=_spread([float(image.std()) for image in images]),
+        layout=tuple(middle.round(4).tolist()),
+        apart=round(without_it * max(distance(one, middle) for one in layouts), 5),
+        backwards=getattr(pairs, "backwards", False),
     )
+
+
+def layout_of(image: Tensor) -> np.ndarray:
+    """Mean brightness of `BLOCKS` blocks along every axis of an image `(1, *S)`: where it is bright, roughly."""
+    space = image.shape[1:]
+    pool = F.adaptive_avg_pool2d if len(space) == 2 else F.adaptive_avg_pool3d
+    return pool(image.detach().cpu().float()[None], BLOCKS).flatten().numpy()
+
+
+def distance(one, other) -> float:
+    """Mean distance of two layouts, in brightness."""
+    return float(np.abs(np.asarray(one) - np.asarray(other)).mean())
 
 
 def as_entry(trained: TrainedOn) -> str:

@@ -1,6 +1,7 @@
 """What a network was trained on, in its file, and what becomes of images of another kind."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from moereg.apply import methods, preprocessing, register_files
-from moereg.data import Pair
+from moereg.data import Pair, datasets, phantoms, save_volume, templates
 from moereg.fields import identity_grid
 from moereg.models import TrainedOn, load_model, look_at, read_trained, save_weights
 from moereg.models.storage import read_tensors, write_tensors
@@ -25,7 +26,12 @@ def pair(spacing=(1.0, 2.0), *, level=0.25):
 
 def test_a_set_is_looked_at():
     trained = look_at([pair(), pair()], "scans")
-    assert trained == TrainedOn("scans", (6, 4), (1.0, 2.0), "unit", (0.5, 0.0), (0.25538, 0.0))
+    assert replace(trained, layout=()) == TrainedOn("scans", (6, 4), (1.0, 2.0), "unit", (0.5, 0.0), (0.25538, 0.0))
+    # 6 x 4 voxels in 4 x 4 blocks: bright ones are in the upper half.
+    assert trained.layout == (0.75,) * 8 + (0.25,) * 8
+    lighter = look_at([pair(), pair(level=0.45)], "scans")
+    assert lighter.layout == pytest.approx((0.85,) * 8 + (0.35,) * 8)
+    assert lighter.apart == pytest.approx(0.1 * 4 / 3, abs=1e-5)  # four images; from the mean of three others
     assert look_at([pair(), pair((1.0, 2.5))], "scans").spacing is None
     assert look_at([pair(None)], "scans").spacing is None
     assert look_at([pair(), pair(level=0.45)], "scans").brightness == (0.6, 0.1)
@@ -41,9 +47,15 @@ def test_it_travels_in_the_file_and_files_of_old_say_nothing(tmp_path, monkeypat
     load_model(tmp_path / "new.safetensors")
     tensors, header = read_tensors(tmp_path / "new.safetensors")
     said = json.loads(header["trained_on"])
+    before = {key: value for key, value in said.items() if key not in ("layout", "apart", "backwards")}
+    write_tensors(tmp_path / "without.safetensors", tensors, header | {"trained_on": json.dumps(before)})
+    assert read_trained(tmp_path / "without.safetensors") == SMALL
     for change in (
         {"shape": [8, -5]}, {"shape": [8, 10**9]}, {"shape": "x"}, {"spacing": [0, 1]}, {"spacing": [1]},
-        {"normalisation": "magic"}, {"brightness": [1]}, {"contrast": [float("nan"), 1]}, {"more": 1},
+        {"normalisation": "magic"}, {"brightness": [1]},
+        {"layout": [0.5]}, {"layout": [-1] * 16}, {"apart": "x"},
+        {"backwards": 1},
+        {"contrast": [float("nan"), 1]}, {"more": 1},
     ):  # fmt: skip
         write_tensors(tmp_path / "bad.safetensors", tensors, header | {"trained_on": json.dumps(said | change)})
         with pytest.raises(ValueError, match=r"bad.safetensors must say what it was trained on"):
@@ -98,6 +110,52 @@ def test_the_network_sees_its_own_voxels_and_at_least_its_shape():
     assert torch.equal(same[0], identity_grid((8, 6))[:, 2:6])
 
 
+def test_a_network_sees_images_the_way_round_that_it_knows():
+    """It finds one and two times a place's brightness; the field points the other way on the images' own axes."""
+    image = torch.rand(1, 1, 4, 5, generator=torch.Generator().manual_seed(0))
+    inner = torch.zeros(1, 1, 4, 5, dtype=torch.bool)
+    inner[..., :2] = True
+    known = replace(SMALL, shape=(7, 6), spacing=None, backwards=True)
+    seen = []
+
+    def predict(moving, fixed, mask):
+        seen.append(mask)
+        return torch.cat([moving, 2 * fixed], 1)
+
+    found = preprocessing.predict_as_trained(predict, image, image, inner, (1.0, 1.0), known)
+    assert torch.equal(found, torch.cat([-image, -2 * image], 1))
+    assert seen[0].shape == (1, 1, 7, 6)
+    assert seen[0][0, 0, 1:5, 3:5].all()  # the mask too
+    assert seen[0].sum() == 8
+    pair = Pair(image[0], image[0].square())
+    turned = preprocessing.as_seen(pair, known)
+    assert torch.equal(turned.fixed, pair.fixed.flip(1, 2))
+    assert preprocessing.as_seen(pair, None) is preprocessing.as_seen(pair, SMALL) is pair
+
+
+def test_which_way_round_a_set_is():
+    assert look_at(datasets.load("abdomen", "val", shape=(8, 8, 8), count=1), "abdomen").backwards
+    assert not look_at([pair()], "scans").backwards
+    assert read_trained("abdomen").backwards
+    assert read_trained("abdomen-flat").backwards
+    assert not read_trained("hippocampus").backwards
+
+
+def test_the_shipped_network_of_phantoms_registers_files_of_them(tmp_path):
+    """Files are read feet first, phantoms made head first: turned over, the network hardly moves anything right."""
+    made = datasets.load("abdomen", "test", shape=(48, 48, 48), count=1)[0]
+    files = {}
+    for name in ("moving", "fixed", "moving_labels", "fixed_labels"):
+        files[name] = tmp_path / f"{name}.nii.gz"
+        save_volume(files[name], getattr(made, name), phantoms.affine(made.spacing))
+    found = register_files(
+        files["moving"], files["fixed"], labels=files["moving_labels"], fixed_labels=files["fixed_labels"],
+        out=tmp_path / "out", weights="abdomen", init="none", report=False,
+    )  # fmt: skip
+    assert found.numbers["dice_registered"] > 0.85
+    assert found.numbers["dice_before"] < 0.75
+
+
 def test_a_field_on_another_grid_of_the_same_box_is_the_same_map():
     """Halving voxels doubles displacements; a ramp stays the ramp between the outer centres."""
     ramp = torch.stack([identity_grid((6, 8))[0] * 0.3, identity_grid((6, 8))[1] * -0.2])[None]
@@ -138,6 +196,64 @@ def test_contrast_counts_too():
         "warning: far from the network's training: the standard deviation of its images was 0.30, here it is 0.00 "
         "(4 deviations: 0.08)"
     )
+
+
+def test_another_layout_is_far_though_mean_and_deviation_are_the_same():
+    """The upper half bright, and the lower one; a network that knows images upside down sees the latter as its own."""
+    above = torch.zeros(1, 8, 8)
+    above[:, :4] = 0.5
+    below = above.flip(1)
+    trained = look_at([Pair(above, above, spacing=(1.0, 1.0))], "scans")
+    assert preprocessing.far_from_training([above, above], (1, 1), trained) == ([], [])
+    assert preprocessing.far_from_training([below, below], (1, 1), replace(trained, layout=())) == ([], [])
+    (warning,) = preprocessing.far_from_training([above, below], (1, 1), trained)[1]
+    assert warning == (
+        "warning: far from the network's training: bright and dark lie otherwise: blocks differ by 0.50 from its "
+        "images' (at most 0.04)"
+    )
+    other = replace(trained, apart=0.34)  # its own images differ as much
+    assert preprocessing.far_from_training([above, below], (1, 1), other) == ([], [])
+    assert preprocessing.far_from_training([below, below], (1, 1), replace(trained, backwards=True)) == ([], [])
+
+
+def warned(pairs, network: str) -> list[bool]:
+    """Which pairs are far from a shipped network's training by their layout."""
+    trained = read_trained(network)
+    looked = [[preprocessing.normalised(image, trained) for image in (pair.moving, pair.fixed)] for pair in pairs]
+    told = [
+        preprocessing.far_from_training(images, pair.spacing, trained)[1]
+        for images, pair in zip(looked, pairs, strict=True)
+    ]
+    return ["bright and dark lie otherwise" in "".join(lines) for lines in told]
+
+
+def as_file(pair: Pair) -> Pair:
+    """A phantom's images as they are read from a file."""
+    return Pair(pair.moving.flip(1, 2, 3), pair.fixed.flip(1, 2, 3), spacing=pair.spacing)
+
+
+def test_shipped_networks_know_their_own_kind_from_others():
+    own = [datasets.load("abdomen", "test", shape=(48, 48, 48), count=2)[index] for index in range(2)]
+    own = [as_file(pair) for pair in own]
+    others = [as_file(datasets.load(name, "test", shape=(48, 48, 48), count=1)[0]) for name in ("cardiac", "brain")]
+    assert warned(own, "abdomen") == [False, False]
+    assert warned(others, "abdomen") == warned(others, "hippocampus") == [True, True]
+    assert warned(own, "hippocampus") == [True, True]
+
+
+def test_a_real_brain_is_far_from_abdomens_and_hippocampi():
+    pytest.importorskip("nilearn")
+    brains = [as_file(templates.mni152(shape, 0)) for shape in ((44, 52, 42), (64, 72, 64))]
+    assert warned(brains, "abdomen") == warned(brains, "hippocampus") == [True, True]
+
+
+def test_hippocampi_that_were_held_out_are_not_far_from_their_own_network():
+    try:
+        pairs = datasets.hippocampus(split="test", count=6)
+    except FileNotFoundError:
+        pytest.skip("neither MOEREG_DATA nor the cache holds the hippocampus set")
+    assert warned(pairs, "hippocampus") == [False] * len(pairs)
+    assert all(warned(pairs, "abdomen"))
 
 
 def test_register_applies_and_says_it(tmp_path, monkeypatch):

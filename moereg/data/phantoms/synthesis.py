@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -101,6 +102,7 @@ class Phantoms:
     split: str = "train"
     cache: bool = False
     options: dict = field(default_factory=dict)
+    backwards: ClassVar[bool] = True  # axes run against those of canonical files, see `affine`
     _kept: dict[int, Pair] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
