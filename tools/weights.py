@@ -122,8 +122,8 @@ RECIPES: dict[str, Recipe] = {
         FAR, shape=(64, 64), train_pairs=2000, motion=LARGE, sizes={"recursions": 1},
     ),
     "abdomen-large-rman-unseeing": Recipe(
-        "RMAn without attention, trained with three passes, coronal sections of abdominal phantoms, large motion", "rman",
-        "abdomen", FAR, shape=(64, 64), train_pairs=2000, motion=LARGE, sizes={"recursions": 3, "attention": "none"},
+        "RMAn without attention, three passes, coronal sections of abdominal phantoms, large motion", "rman", "abdomen",
+        FAR, shape=(64, 64), train_pairs=2000, motion=LARGE, sizes={"recursions": 3, "attention": "none"},
     ),
 }  # fmt: skip
 
