@@ -177,8 +177,8 @@ def compare(scale: Scale, work: Path) -> dict:
     with kept_in(work / "networks"):
         for contestant in trained(scale, budgets, mixed):
             enter(contestant, tests)
-        for name in ("identity", "demons-symmetric"):
-            enter(refined(Contestant(name, METHODS[name]), scale.refine), tests)
+        for name, run in METHODS.items():
+            enter(refined(Contestant(name, run), scale.refine), tests)
         for contestant in trained(scale, {"steps": budgets["steps"]}, mixed):
             enter(refined(contestant, scale.refine), tests)
     return {"rows": rows, "steps": budgets}
