@@ -11,7 +11,7 @@
 #     name: python3
 #   moereg:
 #     budget:
-#       smoke_seconds: 30
+#       smoke_seconds: 35
 #       full_seconds: 30
 #       peak_memory_mb: 2000
 # ---
