@@ -679,5 +679,6 @@ check("moa-permute", {"query", "output"})
 #
 # * MoA is multi-query attention whose query heads are picked per token; keys and values cost the same as one head's.
 # * Three ways of computing it are one function. Keep the clear one to test the fast one.
+# * A map of heads that looks like anatomy may be a map of places: move the image, and see what goes along.
 # * Ask what a choice is worth with controls on both sides: no choice, and a wrong one.
 # * *Relied on* is a matter of the trained network, *needed* of another training.
