@@ -621,16 +621,17 @@ between = {"merge": "whole images between organs"}
 effect = effect_between(merges_found.rows, between, regions, "between_epe")
 assert effect.direction == "not told apart"
 alike = {"merge": "every region counts alike"}
-effect = effect_between(merges_found.rows, alike, regions, "between_epe")
-assert effect.mean > 0.5
+for key, found in (("between_epe", "higher"), ("organ_epe", "not told apart")):
+    effect = effect_between(merges_found.rows, alike, regions, key)
+    assert (effect.direction, effect.seeds) == (found, 3)
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
 # They do not. Trained longer, SegReg has caught up by itself: inside organs and between them it is not told apart from its backbone, and
-# there is nothing left for the mendings to mend. Where regions count alike (of them one training is recorded, so nothing is known
-# about other seeds), points between the organs now pay dearly: the background has most of the voxels and one vote among ten. What
-# we had cured was the shortness of the training. Soft seams take the folds away and bring points a little closer, at no price
+# there is nothing left for the mendings to mend. Where regions count alike, points in organs are no closer, and points between the
+# organs now pay dearly: the background has most of the voxels and one vote among ten. What we had cured was the shortness of the
+# training. Soft seams take the folds away and bring points a little closer, at no price
 # in Dice that could be seen. And the question why points do not follow Dice stays open.
 #
 # </details>
