@@ -215,26 +215,39 @@ def optical_flow(fixed, warped):
 
 
 # %% [markdown]
-# **How far from the truth will the field be after 1, 2, 5 and 20 rounds?** (Doing nothing was printed above.)
+# **How far from the truth will the field be after 1, 2, 5 and 20 rounds?** (Doing nothing was printed above.) The control: the same,
+# with every step that is longer than half a voxel cut to that.
+
 
 # %% tags=["hide-output"]
-s, plain = torch.zeros(1, 2, *shape), {}
-for iteration in range(1, 21):
-    warped = fields.warp(moving, s)
-    s = smooth_by_hand(s + optical_flow(fixed[0, 0], warped[0, 0])[None], 1.5)
-    plain[iteration] = error(s)
-print(", ".join(f"after {n}: {plain[n]:.1f} voxels off" for n in (1, 2, 5, 20)))
-assert plain[20] > plain[5] > plain[2] > error(0 * truth)
+def rounds(longest=math.inf):
+    """Error after each of 20 rounds in which no step is longer than `longest`."""
+    s, errors = torch.zeros(1, 2, *shape), [error(0 * truth)]
+    for _ in range(20):
+        u = optical_flow(fixed[0, 0], fields.warp(moving, s)[0, 0])
+        u = u * (longest / u.norm(dim=0).clamp_min(1e-6)).clamp(max=1)
+        s = smooth_by_hand(s + u[None], 1.5)
+        errors.append(error(s))
+    return errors
+
+
+plain, cut_short = rounds(), rounds(longest=0.5)
+for name, off in (("as they come", plain), ("cut at half a voxel", cut_short)):
+    shown = ", ".join(f"after {n}: {off[n]:.1f}" for n in (1, 2, 5, 20))
+    print(f"steps {name:19} {shown} voxels off")
+assert plain[20] > plain[5] > plain[2] > plain[0]
+assert cut_short[20] < cut_short[5] < cut_short[2] < cut_short[0]
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The first round hardly helps, and from the second on the field is worse than doing nothing, and gets worse with every round: a few
-# enormous steps spoil their surroundings, and the smoothing carries them on.
+# The first round hardly helps, and from the second on the field is worse than doing nothing, and gets worse with every round. It is the
+# enormous steps: cut to half a voxel, the same steps come closer with every round. Uncut, a few of them spoil their surroundings, and the
+# smoothing carries them on.
 #
 # </details>
 #
-# Thirion adds $d^2$ to the denominator. With the bound $L$ in voxels written out (his is $L = 1/2$):
+# Thirion does not cut, he adds $d^2$ to the denominator. With the bound $L$ in voxels written out (his is $L = 1/2$):
 #
 # $$u = \frac{d\,J}{|J|^2 + d^2 / (4 L^2)}$$
 #
@@ -340,7 +353,7 @@ double = moving.double(), fixed.double()
 options = {"iterations": 60, "levels": 1, "elastic_sigma": 1.0, "missing_mass": 1e-9}
 result = demons(*double, "thirion", **options)
 by_hand, _, _ = demons_by_hand(*double)
-torch.testing.assert_close(result.displacement, by_hand, rtol=0, atol=1e-5)
+torch.testing.assert_close(result.displacement, by_hand, rtol=0, atol=1e-4)
 
 # %% [markdown]
 # ## Two knobs

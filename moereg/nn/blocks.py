@@ -16,8 +16,8 @@ class ConvolutionBlock(nn.Sequential):
     """3^D convolution, normalisation, leaky ReLU (slope 0.2). Stride 2 puts coarse voxel `i` on fine voxel `2 i`.
 
     The normalisation is over channels and space together (group norm with one group): it does not depend on the batch
-    and is defined down to a map of a single voxel, so images of any size pass. The activation works in place: its gradient
-    can be had from its result, and a training step at every voxel of 96^3 needs a seventh less memory.
+    and is defined down to a map of a single voxel, so images of any size pass. The activation works in place: its
+    gradient can be had from its result, and a training step at every voxel of 96^3 needs a seventh less memory.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, dims: int, stride: int = 1):

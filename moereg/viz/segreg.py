@@ -65,7 +65,7 @@ def draw_regularity(rows: list[dict]) -> Figure:
             line_over_seeds(axes, own, "smoothness", place, style, label=method)
         before = float(np.mean([row[f"{place}_before"] for row in rows]))
         axes.axhline(before, color=REFERENCE, linewidth=0.8)
-        axes.text(0.02, before, "before", fontsize=8, va="bottom", transform=axes.get_yaxis_transform())
+        axes.text(0.02, before, "before", fontsize=8, va="top", transform=axes.get_yaxis_transform())
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
         axes.set_xlabel("weight of the smoothness")
