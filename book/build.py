@@ -192,14 +192,16 @@ def copy_notebooks(printed: Sequence[str] = ()) -> list[str]:
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         state = widget_state(notebook)
+        # Before anything is changed: the instructor's page counts the notebook as it is.
+        added.add_head(notebook, path.stem, settings, printed)
         for cell in notebook.cells:
+            added.join_streams(cell)
             move_alt_text(cell)
             refuse_kernel_controls(path, cell, state)
             add_stand_ins(cell, state)
             fold_solution(cell)
         views.embed(notebook, state)
         glossary.link_terms(notebook, terms)
-        added.add_head(notebook, path.stem, settings, printed)
         added.add_foot(notebook, path.stem, rows, built.get(path.stem, ()), uses.chapter_names(called, path.stem))
         nbformat.write(notebook, SOURCE / path.name)
         stems.append(path.stem)

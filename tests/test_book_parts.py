@@ -226,6 +226,32 @@ def test_a_chapter_says_how_long_and_links_claims_and_modules():
     assert '<a href="api/moereg.fields.html#moereg.fields.warp"><code>warp</code></a>' in foot
 
 
+def test_a_chapter_and_the_instructor_s_page_name_the_same_minutes(monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "SOURCE", tmp_path)
+    monkeypatch.setattr(build, "library_uses", dict)
+    monkeypatch.setattr(build, "write_library", lambda called: None)
+    monkeypatch.setattr(build.views, "embed", lambda notebook, state: None)  # takes long, and is about widgets
+    for stem in build.copy_notebooks():
+        before = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
+        page = nbformat.read(tmp_path / f"{stem}.ipynb", as_version=4)
+        (head,) = [cell.source for cell in page.cells if 'class="take-away"' in cell.source]
+        assert f'<p class="take-away">{reading.how_long(before).capitalize()}.' in head, stem
+
+
+def test_what_a_cell_printed_in_one_go_is_one_output():
+    def printed(text, name="stdout"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    shown = nbformat.v4.new_output("display_data", data={"text/plain": "1"})
+    cell = code("x")
+    cell.outputs = [printed("a  "), printed("b\n"), printed("c", "stderr"), shown, printed("d\n"), printed("\n")]
+    chapters.join_streams(cell)
+    assert [one.get("text") for one in cell.outputs] == ["a  b\n", "c", None, "d\n\n"]
+    cell.outputs = [shown, printed(" \n")]
+    chapters.join_streams(cell)
+    assert cell.outputs == [shown]  # no empty box
+
+
 def test_nothing_is_added_where_there_is_nothing_to_say():
     chapter = notebook(markdown("# A chapter"))
     chapters.add_foot(chapter, "01_fields", [], [])
