@@ -267,7 +267,9 @@ def test_every_subject_is_there_with_its_chapter_and_a_first_sentence():
         assert (NOTEBOOKS / f"{row['chapter']}.py").exists(), row
         found = subjects.definitions(row["module"])
         for name in row["names"]:
-            assert subjects.first_sentence(found[name]), f"{row['module']}.{name}"
+            sentence = subjects.first_sentence(found[name])
+            assert sentence, f"{row['module']}.{name}"
+            assert sentence.count("(") == sentence.count(")"), sentence  # not cut in the middle of a bracket
     text = subjects.page(rows)
     assert '<a href="api/moereg.fields.html#moereg.fields.warp"><code>warp(image, displacement, mode, padding)' in text
     assert subjects.modules_of(rows)["01_fields"] == ["moereg.fields", "moereg.viz.dragfield"]
@@ -306,6 +308,14 @@ def test_every_name_by_subject_has_shapes_an_example_and_a_sentence():
     assert subjects.shapes(warp) == (
         "image (batch, channel, *source), displacement (batch, dims, *space) -> (batch, channel, *space)"
     )
+    assert subjects.in_pieces("u (B, D), v one number -> (B), one number").replace("\N{NO-BREAK SPACE}", "_") == (
+        "`u_(B,_D)`, `v_one_number` \N{RIGHTWARDS ARROW}_`(B)`, `one_number`"
+    )
+    assert subjects.in_pieces("(dims, *space)") == "`(dims,\N{NO-BREAK SPACE}*space)`"
+    for row in rows:  # nothing is lost on the way
+        for axes in filter(None, map(subjects.shapes, subjects.definitions(row["module"]).values())):
+            plain = subjects.in_pieces(axes).replace("\N{NO-BREAK SPACE}", " ").replace("`", "")
+            assert plain.replace("\N{RIGHTWARDS ARROW}", "->") == axes
     text = subjects.page(rows, None, formula_page.formula_of(formula_page.load()), EXAMPLES)
     assert "  $$\n  \\det(I + \\nabla u(x))\n  $$" in text
     assert "  >>> identity_grid((2, 3))[1]" in text
