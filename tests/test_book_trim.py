@@ -54,6 +54,15 @@ def test_brackets_and_points_stay_with_their_formula():
     assert page.count("<mjx-container") == 4
 
 
+def test_options_and_arrows_are_not_torn_at_their_hyphens():
+    word = '<span class="pre">{}</span>'
+    kept = '<span class="pre kept">{}</span>'
+    for text in ("--no-report", "-&gt;", "x" * 20 + "-&gt;"):
+        assert trim.accessible(word.format(text)) == kept.format(text)
+    for text in ("image", "demons-" * 4):
+        assert trim.accessible(word.format(text)) == word.format(text)
+
+
 def test_the_name_of_a_module_breaks_at_its_points():
     page = trim.accessible('<title>moereg.nn.shmoe</title><h1>moereg.nn.shmoe<a href="#moereg.nn">#</a></h1>')
     assert page == '<title>moereg.nn.shmoe</title><h1>moereg.<wbr>nn.<wbr>shmoe<a href="#moereg.nn">#</a></h1>'
