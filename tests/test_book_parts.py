@@ -377,6 +377,18 @@ def test_uses_are_found_through_the_chapter_s_own_imports():
 # ---- pages ----
 
 
+def test_commands_and_code_of_the_pages_fit_a_line():
+    """91 letters fit beside both side bars at 1280 pixels; errors.md quotes errors as they are."""
+    pages = [path for path in (ROOT / "book").glob("*.md") if path.name != "errors.md"]
+    for path in [*pages, *NOTEBOOKS.glob("*.ipynb")]:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            cells = nbformat.reads(text, as_version=4).cells
+            text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        for block in re.findall(r"```(?:bash|python)\n(.*?)```", text, re.DOTALL):
+            assert [line for line in block.splitlines() if len(line) > 91] == [], path.name
+
+
 @pytest.mark.plain_errors
 def test_common_errors_are_the_library_s_own():
     failed, tried = doctest.testfile(str(ROOT / "book" / "errors.md"), module_relative=False)

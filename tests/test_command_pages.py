@@ -93,7 +93,8 @@ def test_a_usage_tears_no_option_apart(monkeypatch):
 # ---- the page for those who come from elsewhere ----
 
 BLOCKS = re.findall(r"```bash\n(.*?)```", COMING_FROM, re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("moereg ")]
+LINES = [line for block in BLOCKS for line in block.replace("\\\n", "").splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("moereg ")]
 
 
 @pytest.mark.plain_errors
