@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from book import build, chapters, decks, formula_page, glossary, made, reading, subjects, uses
+from book import build, chapters, comparison, decks, formula_page, glossary, made, missing, reading, subjects, uses
 from tools.notebooks import NOTEBOOKS, WIDGET_VIEW, widget_state
 
 ROOT = build.ROOT
@@ -419,6 +419,21 @@ def test_numbers_are_filled_in_where_a_page_has_room_for_them(tmp_path):
     assert page.read_text() == "About 12 hours."
     with pytest.raises(build.BookError, match=r"page\.md must hold \{\{hours\}\}"):
         build.fill(page, hours=12)
+
+
+def test_an_address_that_leads_nowhere_gets_a_page_whose_links_lead_on():
+    page = missing.page("https://some-one.github.io/moereg/")
+    assert '<base href="https://some-one.github.io/moereg/">' in page  # else they would start where nothing was found
+    assert page.index("<base") < page.index('href="_static')
+    assert "<base" not in missing.page("")
+    assert {"index.html", "search.html", "api/index.html"} <= set(re.findall(r'<a href="([^"]+)"', page))
+    assert "<article>" in page
+
+
+def test_the_page_of_speed_writes_exponents_as_such():
+    aim = {"what": "windows of 8^3, 24^3", "kind": "share", "aim": 1.0, "measured": 0.5, "met": True}
+    text = "\n".join(comparison.of_speed({"date": "today", "machine": "One.", "aims": [aim]}))
+    assert "| windows of 8³, 24³ | share | 1.00 | 0.50 | met |" in text
 
 
 def test_settings_of_the_site_are_those_that_are_read():
