@@ -31,6 +31,7 @@ from book import (
     glossary,
     live,
     made,
+    missing,
     pictures,
     previews,
     reading,
@@ -171,7 +172,9 @@ def build() -> None:
     except (trim.TrimError, node.NodeMissing) as error:
         raise BookError(str(error)) from error
     pictures.shrink(SITE)
-    previews.add_previews(SITE, live.picture(), added.site_settings()["address"])
+    address = added.site_settings()["address"]
+    (SITE / "404.html").write_text(missing.page(address), encoding="utf-8")
+    previews.add_previews(SITE, live.picture(), address)
     print(f"make book: {SITE / 'index.html'}")
 
 
@@ -192,14 +195,16 @@ def copy_notebooks(printed: Sequence[str] = ()) -> list[str]:
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         state = widget_state(notebook)
+        # Before anything is changed: the instructor's page counts the notebook as it is.
+        added.add_head(notebook, path.stem, settings, printed)
         for cell in notebook.cells:
+            added.join_streams(cell)
             move_alt_text(cell)
             refuse_kernel_controls(path, cell, state)
             add_stand_ins(cell, state)
             fold_solution(cell)
         views.embed(notebook, state)
         glossary.link_terms(notebook, terms)
-        added.add_head(notebook, path.stem, settings, printed)
         added.add_foot(notebook, path.stem, rows, built.get(path.stem, ()), uses.chapter_names(called, path.stem))
         nbformat.write(notebook, SOURCE / path.name)
         stems.append(path.stem)
@@ -321,7 +326,7 @@ def fold_solution(cell: nbformat.NotebookNode) -> None:
 
 
 def add_stand_ins(cell: nbformat.NotebookNode, state: dict) -> None:
-    """After every widget, a picture for readers without JavaScript: its own, or what was drawn below its controls."""
+    """After every widget, what is there without JavaScript: a picture, what was drawn below its controls, or words."""
     alt = escape(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
     for output in list(cell.get("outputs", ())):
         if WIDGET_VIEW in output.get("data", {}):
@@ -329,6 +334,9 @@ def add_stand_ins(cell: nbformat.NotebookNode, state: dict) -> None:
             below = [inner.get("data", {}) for inner in outputs_below(output, state)]
             pictures = own or [data["image/png"] for data in below if "image/png" in data]
             tags = [f'<img src="data:image/png;base64,{picture.strip()}" alt="{alt}">' for picture in pictures]
+            if not tags:
+                model = state.get(output.data[WIDGET_VIEW]["model_id"], {})
+                tags = list(filter(None, [views.in_words(model.get("state", {}))]))
             html = f"<noscript>{''.join(tags)}</noscript>"
             cell.outputs += [nbformat.v4.new_output("display_data", data={"text/html": html})] if tags else []
 

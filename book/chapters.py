@@ -138,6 +138,19 @@ def download_links(stem: str, settings: dict, decks: Sequence[str] = ()) -> str:
 # ---- what stands in a chapter's page ----
 
 
+def join_streams(cell: NotebookNode) -> None:
+    """What a cell printed in one go is one output: a kernel cuts it wherever its buffer was sent, within lines too."""
+    joined: list[NotebookNode] = []
+    for output in cell.get("outputs", ()):
+        last = joined[-1] if joined else None
+        if output["output_type"] == "stream" and last and last.get("name") == output["name"]:
+            last["text"] += output["text"]
+        else:
+            joined.append(output)
+    if "outputs" in cell:
+        cell.outputs = [one for one in joined if one["output_type"] != "stream" or one["text"].strip()]
+
+
 def add_head(notebook: NotebookNode, stem: str, settings: dict, decks: Sequence[str] = ()) -> None:
     """Below the title: how long it takes, and how to take it away."""
     how_long = f"{reading.how_long(notebook).capitalize()}."

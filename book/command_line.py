@@ -1,6 +1,8 @@
 """The reference of the command line, written from its parser: every command, argument and option, with its default."""
 
 import argparse
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,8 @@ HEAD = """# Command line
 Everything that `moereg` takes, written from its own parser when this page is built. `moereg COMMAND --help` says the
 same.
 """
+WIDTH = 80  # letters of a usage: they fit beside both side bars
+HARD = "\0"  # stands for a space at which no line ends
 TAIL = """## Exit codes
 
 | code | meaning |
@@ -62,8 +66,11 @@ def _section(level: int, parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:
-    """One line that does not depend on how wide a terminal is."""
-    return " ".join(parser.format_usage().removeprefix("usage: ").split())
+    """Lines that do not depend on how wide a terminal is, and that tear no option apart."""
+    words = re.findall(r"\[[^\[\]]*(?:\[[^\]]*\][^\[\]]*)*\]|\S+", parser.format_usage().removeprefix("usage: "))
+    whole = (" ".join(word.split()).replace(" ", HARD) for word in words)
+    lines = textwrap.wrap(" ".join(whole), WIDTH, break_on_hyphens=False, subsequent_indent="    ")
+    return "\n".join(lines).replace(HARD, " ")
 
 
 def _names(action: argparse.Action) -> str:

@@ -61,7 +61,20 @@ def page_part(vendor: Path) -> str:
     card = json.loads((FOLDER / "card.json").read_text(encoding="utf-8"))
     model, pairs = _shown()
     payload = live_payload(model, pairs, sizes=card["sizes"], megabytes=megabytes(vendor))
-    return live_fragment(payload, live_picture(model, pairs[0]), folder=WHERE)
+    return live_fragment(payload, live_picture(model, pairs[0]), folder=WHERE) + told_without_javascript(payload)
+
+
+def told_without_javascript(payload: dict) -> str:
+    """Below the picture, where nothing can be pulled: why, and what its colours mean."""
+    patch = (
+        '<span aria-hidden="true" style="display:inline-block;width:0.8em;height:0.8em;background:{}"></span> {} voxels'
+    )
+    pairs = zip(payload["colours"], payload["experts"], strict=True)
+    legend = ", ".join(patch.format(colour, name) for colour, name in pairs)
+    return (
+        "<noscript><p>A recorded run: with JavaScript handles can be pulled, and the network runs in this page. "
+        f"Experts are filters, told apart by how far they look: {legend}.</p></noscript>\n"
+    )
 
 
 @functools.cache

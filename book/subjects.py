@@ -26,6 +26,7 @@ tests run, the chapter that builds it. Every name leads to its full description 
 modules](api/index.md) are listed apart.
 """
 SHAPE = re.compile(r"(Float|Integer|Int|Bool|Shaped)\[Tensor, [\"'] ?([^\"']*)[\"']\]")
+PIECE = re.compile(r"(?:\w+ )?(?:\([^)]*\)|one number)")  # "image (batch, channel, *space)"
 
 
 def load(path: Path = SUBJECTS) -> list[dict]:
@@ -69,7 +70,7 @@ def definitions(module: str) -> dict[str, ast.FunctionDef | ast.ClassDef]:
 def first_sentence(node: ast.FunctionDef | ast.ClassDef) -> str:
     """Of the docstring, code in its backticks."""
     text = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
-    return re.split(r"(?<=[.:])\s", text)[0].rstrip(":")
+    return re.split(r"(?<=\.)\s", text)[0]
 
 
 def signature(node: ast.FunctionDef | ast.ClassDef) -> str:
@@ -99,6 +100,18 @@ def shapes(node: ast.FunctionDef | ast.ClassDef) -> str:
     ]
     back = _axes(node.returns) if node.returns is not None else ""
     return " -> ".join(filter(None, (", ".join(given), back)))
+
+
+def in_pieces(axes: str) -> str:
+    """Shapes as Markdown, a piece of code for each tensor, so that a line breaks between two of them.
+
+    Spaces within a piece, and the one after the arrow, let no line break.
+    """
+    given, arrow, back = axes.rpartition(" -> ")
+    sides = ([given] if arrow else []) + [back]
+    hard = "\N{NO-BREAK SPACE}"
+    pieces = [", ".join(f"`{one.replace(' ', hard)}`" for one in PIECE.findall(side)) for side in sides]
+    return f" \N{RIGHTWARDS ARROW}{hard}".join(pieces)
 
 
 def _axes(annotation: ast.expr) -> str:
@@ -141,7 +154,7 @@ def _below(node: ast.FunctionDef | ast.ClassDef, formulas: Sequence[dict], examp
     """Paragraphs below a name: shapes, formulas, an example."""
     lines = []
     if axes := shapes(node):
-        lines += [f"Shapes: `{axes}`", ""]
+        lines += [f"Shapes: {in_pieces(axes)}", ""]
     for entry in formulas:
         lines += ["$$", entry["tex"], "$$", ""]
     if example:

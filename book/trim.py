@@ -15,9 +15,9 @@ from tools import node
 
 BOOK = Path(__file__).resolve().parent
 FORMULA = re.compile(
-    r'<(?P<kind>span|div) class="math notranslate nohighlight"(?P<rest>[^>]*)>'
+    r'(?P<opens>[(\[]*)<(?P<kind>span|div) class="math notranslate nohighlight"(?P<rest>[^>]*)>'
     r"(?P<before>.{0,400}?)"  # an equation's number
-    r"\\(?P<open>[(\[])(?P<tex>.*?)\\[)\]](?P<after>\s*)</(?P=kind)>",
+    r"\\(?P<open>[(\[])(?P<tex>.*?)\\[)\]](?P<after>\s*)</(?P=kind)>(?P<closes>[)\].,;:!?]*)",
     re.DOTALL,
 )
 MATHJAX = re.compile(r"<script[^>]*tex-svg-full\.js[^>]*></script>|<script>window\.MathJax = .*?</script>", re.DOTALL)
@@ -29,6 +29,9 @@ UNNAMED = '<summary><span class="toctree-toggle"'  # opens a branch of the sideb
 NAMED = '<summary aria-label="Show or hide the pages below"><span class="toctree-toggle"'
 WIDE_FORMULA = '<mjx-container class="MathJax" jax="SVG" display="true"'
 TABLE = re.compile(r'<table class="(?:[^"]* )?table(?: [^"]*)?"')
+WORD = re.compile(r'<span class="pre">([^<]*-[^<]*)</span>')  # of code, with a hyphen or an arrow
+LONGEST_KEPT = 26  # letters: these fit a line on a phone
+MODULE = re.compile(r"(?<=<h1>)moereg(?:\.\w+)+")
 # Parameters of a long signature, one a line: a list of definitions that defines nothing.
 SIGNATURE = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*?</em>,</dd>\n)+)</dl>')
 ITEM = re.compile(r"<dd>(.*?)</dd>")
@@ -106,7 +109,10 @@ def with_formulas(page: str, drawn: dict[tuple[str, bool], str], *, root: str) -
         svg = re.sub(r' focusable="false"| xmlns(?::xlink)?="[^"]*"', "", svg)
         svg = svg.replace('role="img"', f'role="img" aria-label="{label}"', 1).replace("xlink:href", "href")
         kind, before, after = found["kind"], found["before"], found["after"]
-        return f'<{kind} class="math notranslate nohighlight"{found["rest"]}>{before}{svg}{after}</{kind}>'
+        shape = f'<{kind} class="math notranslate nohighlight"{found["rest"]}>{before}{svg}{after}</{kind}>'
+        whole = found["opens"] + shape + found["closes"]
+        # A line may break between a shape and a letter: brackets and points stay with their formula.
+        return f'<span class="kept">{whole}</span>' if whole != shape and kind == "span" else whole
 
     page = MATHJAX.sub("", FORMULA.sub(put, page))
     if not glyphs:
@@ -171,6 +177,8 @@ def accessible(page: str) -> str:
     page = page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # holds no list items
     page = page.replace(WIDE_FORMULA, f'{WIDE_FORMULA} tabindex="0"')  # scrolls where it is wider than the page
     page = TABLE.sub(r'\g<0> tabindex="0"', page)  # so does a table
+    page = WORD.sub(_kept, page)
+    page = MODULE.sub(lambda found: found[0].replace(".", ".<wbr>"), page)  # a long name breaks at its points
     if LISTED in page:  # modules of a package stand beside its item, not in it
         head, rest = page.split(LISTED)
         page = head + LISTED + LIST_BESIDE_ITEM.sub(r"\n\1</li>", rest)
@@ -187,6 +195,11 @@ def with_summaries_that_are_there(script: str) -> str:
     if count != 1:
         raise TrimError(f"searchtools.js must append a summary at one place, got {count}.")
     return changed
+
+
+def _kept(found: re.Match) -> str:
+    """A word of code that is not torn at its hyphens, where it is not too long for that."""
+    return found[0].replace('"pre"', '"pre kept"') if len(unescape(found[1])) <= LONGEST_KEPT else found[0]
 
 
 def _item(found: re.Match) -> str:

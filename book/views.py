@@ -7,6 +7,7 @@ views needs nothing of Jupyter's widgets (four megabytes of scripts). Controls o
 
 import json
 import shutil
+from html import escape
 from pathlib import Path
 
 from nbformat import NotebookNode, from_dict
@@ -83,3 +84,15 @@ def copy_files(target: Path) -> None:
         for ending in ("mjs", "css"):
             shutil.copy(VIZ / f"{kind}.{ending}", target)
     shutil.copy(BOOK / "views.mjs", target)
+
+
+def in_words(state: dict) -> str:
+    """A walk through one decision for readers without JavaScript, as HTML: its steps one below the other.
+
+    Empty for every other view; those have pictures.
+    """
+    if state.get("view") != "steps":
+        return ""
+    walk = state["payload"]
+    steps = (f"<li>{escape(one['sentence'])} <code>{escape(one['quote']['code'])}</code></li>" for one in walk["steps"])
+    return f"<p><strong>{escape(walk['title'])}</strong></p><ol>{''.join(steps)}</ol>"

@@ -617,7 +617,7 @@ plt.show()
 #
 # | fixed by a source | chosen here |
 # |---|---|
-# | shared W^k, W^v; own W_i^q, W_i^o; top-k of a softmax router per token (MoA) | tokens are voxels of a feature map, attention inside windows |
+# | shared $W^k$, $W^v$; own $W_i^q$, $W_i^o$; top-k of a softmax router per token (MoA) | tokens are voxels of a feature map, attention inside windows |
 # | SHMoAReg: MoA in the encoder, a combination of heads per token | levels, 8 heads, k = 2, width, windows of 6 |
 # | | keys and values from the same image; the cross form is an option |
 #

@@ -528,7 +528,8 @@ print("\n".join(lines[:4]))
 # %% [markdown]
 # ```bash
 # moereg train shmoareg --data pairs.csv --out net --steps 40
-# moereg evaluate --weights net/shmoareg.safetensors --method identity demons-diffeomorphic --data pairs.csv
+# moereg evaluate --weights net/shmoareg.safetensors --data pairs.csv \
+#     --method identity demons-diffeomorphic
 # ```
 #
 # **After 40 steps on six pairs: will the network be closer to Demons, which nobody trained, or to doing nothing?**

@@ -360,6 +360,15 @@ def test_a_widget_gets_a_picture_for_readers_without_javascript():
     assert References(html).without_alt == []
 
 
+def test_a_view_without_a_picture_gets_words():
+    view = {"output_type": "display_data", "data": {tool.WIDGET_VIEW: {"model_id": "walk"}}, "metadata": {}}
+    payload = {"title": "layer", "steps": [{"sentence": "It decides.", "quote": {"code": "choose()"}}]}
+    cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.from_dict(view)])
+    build.add_stand_ins(cell, {"walk": {"state": {"view": "steps", "payload": payload}}})
+    (html,) = [output["data"]["text/html"] for output in cell.outputs[1:]]
+    assert html.startswith("<noscript><p><strong>layer</strong></p><ol><li>It decides. <code>choose()</code></li></ol>")
+
+
 def test_solutions_are_folded_and_nothing_else_is():
     cells = [nbformat.v4.new_code_cell("1", metadata={"tags": tags}) for tags in (["solution"], ["hide-output"], [])]
     for cell in cells:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from book import build, chapters, decks, formula_page, glossary, made, reading, subjects, uses
+from book import build, chapters, comparison, decks, formula_page, glossary, made, missing, reading, subjects, uses
 from tools.notebooks import NOTEBOOKS, WIDGET_VIEW, widget_state
 
 ROOT = build.ROOT
@@ -226,6 +226,32 @@ def test_a_chapter_says_how_long_and_links_claims_and_modules():
     assert '<a href="api/moereg.fields.html#moereg.fields.warp"><code>warp</code></a>' in foot
 
 
+def test_a_chapter_and_the_instructor_s_page_name_the_same_minutes(monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "SOURCE", tmp_path)
+    monkeypatch.setattr(build, "library_uses", dict)
+    monkeypatch.setattr(build, "write_library", lambda called: None)
+    monkeypatch.setattr(build.views, "embed", lambda notebook, state: None)  # takes long, and is about widgets
+    for stem in build.copy_notebooks():
+        before = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
+        page = nbformat.read(tmp_path / f"{stem}.ipynb", as_version=4)
+        (head,) = [cell.source for cell in page.cells if 'class="take-away"' in cell.source]
+        assert f'<p class="take-away">{reading.how_long(before).capitalize()}.' in head, stem
+
+
+def test_what_a_cell_printed_in_one_go_is_one_output():
+    def printed(text, name="stdout"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    shown = nbformat.v4.new_output("display_data", data={"text/plain": "1"})
+    cell = code("x")
+    cell.outputs = [printed("a  "), printed("b\n"), printed("c", "stderr"), shown, printed("d\n"), printed("\n")]
+    chapters.join_streams(cell)
+    assert [one.get("text") for one in cell.outputs] == ["a  b\n", "c", None, "d\n\n"]
+    cell.outputs = [shown, printed(" \n")]
+    chapters.join_streams(cell)
+    assert cell.outputs == [shown]  # no empty box
+
+
 def test_nothing_is_added_where_there_is_nothing_to_say():
     chapter = notebook(markdown("# A chapter"))
     chapters.add_foot(chapter, "01_fields", [], [])
@@ -241,7 +267,9 @@ def test_every_subject_is_there_with_its_chapter_and_a_first_sentence():
         assert (NOTEBOOKS / f"{row['chapter']}.py").exists(), row
         found = subjects.definitions(row["module"])
         for name in row["names"]:
-            assert subjects.first_sentence(found[name]), f"{row['module']}.{name}"
+            sentence = subjects.first_sentence(found[name])
+            assert sentence, f"{row['module']}.{name}"
+            assert sentence.count("(") == sentence.count(")"), sentence  # not cut in the middle of a bracket
     text = subjects.page(rows)
     assert '<a href="api/moereg.fields.html#moereg.fields.warp"><code>warp(image, displacement, mode, padding)' in text
     assert subjects.modules_of(rows)["01_fields"] == ["moereg.fields", "moereg.viz.dragfield"]
@@ -280,6 +308,14 @@ def test_every_name_by_subject_has_shapes_an_example_and_a_sentence():
     assert subjects.shapes(warp) == (
         "image (batch, channel, *source), displacement (batch, dims, *space) -> (batch, channel, *space)"
     )
+    assert subjects.in_pieces("u (B, D), v one number -> (B), one number").replace("\N{NO-BREAK SPACE}", "_") == (
+        "`u_(B,_D)`, `v_one_number` \N{RIGHTWARDS ARROW}_`(B)`, `one_number`"
+    )
+    assert subjects.in_pieces("(dims, *space)") == "`(dims,\N{NO-BREAK SPACE}*space)`"
+    for row in rows:  # nothing is lost on the way
+        for axes in filter(None, map(subjects.shapes, subjects.definitions(row["module"]).values())):
+            plain = subjects.in_pieces(axes).replace("\N{NO-BREAK SPACE}", " ").replace("`", "")
+            assert plain.replace("\N{RIGHTWARDS ARROW}", "->") == axes
     text = subjects.page(rows, None, formula_page.formula_of(formula_page.load()), EXAMPLES)
     assert "  $$\n  \\det(I + \\nabla u(x))\n  $$" in text
     assert "  >>> identity_grid((2, 3))[1]" in text
@@ -341,6 +377,18 @@ def test_uses_are_found_through_the_chapter_s_own_imports():
 # ---- pages ----
 
 
+def test_commands_and_code_of_the_pages_fit_a_line():
+    """91 letters fit beside both side bars at 1280 pixels; errors.md quotes errors as they are."""
+    pages = [path for path in (ROOT / "book").glob("*.md") if path.name != "errors.md"]
+    for path in [*pages, *NOTEBOOKS.glob("*.ipynb")]:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            cells = nbformat.reads(text, as_version=4).cells
+            text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        for block in re.findall(r"```(?:bash|python)\n(.*?)```", text, re.DOTALL):
+            assert [line for line in block.splitlines() if len(line) > 91] == [], path.name
+
+
 @pytest.mark.plain_errors
 def test_common_errors_are_the_library_s_own():
     failed, tried = doctest.testfile(str(ROOT / "book" / "errors.md"), module_relative=False)
@@ -371,6 +419,21 @@ def test_numbers_are_filled_in_where_a_page_has_room_for_them(tmp_path):
     assert page.read_text() == "About 12 hours."
     with pytest.raises(build.BookError, match=r"page\.md must hold \{\{hours\}\}"):
         build.fill(page, hours=12)
+
+
+def test_an_address_that_leads_nowhere_gets_a_page_whose_links_lead_on():
+    page = missing.page("https://some-one.github.io/moereg/")
+    assert '<base href="https://some-one.github.io/moereg/">' in page  # else they would start where nothing was found
+    assert page.index("<base") < page.index('href="_static')
+    assert "<base" not in missing.page("")
+    assert {"index.html", "search.html", "api/index.html"} <= set(re.findall(r'<a href="([^"]+)"', page))
+    assert "<article>" in page
+
+
+def test_the_page_of_speed_writes_exponents_as_such():
+    aim = {"what": "windows of 8^3, 24^3", "kind": "share", "aim": 1.0, "measured": 0.5, "met": True}
+    text = "\n".join(comparison.of_speed({"date": "today", "machine": "One.", "aims": [aim]}))
+    assert "| windows of 8³, 24³ | share | 1.00 | 0.50 | met |" in text
 
 
 def test_settings_of_the_site_are_those_that_are_read():

@@ -46,6 +46,28 @@ def test_a_formula_becomes_a_shape_with_its_tex_for_a_name_and_glyphs_stand_once
     assert '<link rel="stylesheet" href="../_static/formulas.css">' in page
 
 
+def test_brackets_and_points_stay_with_their_formula():
+    math = '<span class="math notranslate nohighlight">\\(a &lt; b\\)</span>'
+    page = trim.with_formulas(f"<p>{math}, so ({math}). Then {math} holds {math}-like</p>", DRAWN, root="")
+    kept = re.findall(r'<span class="kept">(\(?)<span class="math.*?</mjx-container></span>([^<]*)</span>', page)
+    assert kept == [("", ","), ("(", ").")]
+    assert page.count("<mjx-container") == 4
+
+
+def test_options_and_arrows_are_not_torn_at_their_hyphens():
+    word = '<span class="pre">{}</span>'
+    kept = '<span class="pre kept">{}</span>'
+    for text in ("--no-report", "-&gt;", "x" * 20 + "-&gt;"):
+        assert trim.accessible(word.format(text)) == kept.format(text)
+    for text in ("image", "demons-" * 4):
+        assert trim.accessible(word.format(text)) == word.format(text)
+
+
+def test_the_name_of_a_module_breaks_at_its_points():
+    page = trim.accessible('<title>moereg.nn.shmoe</title><h1>moereg.nn.shmoe<a href="#moereg.nn">#</a></h1>')
+    assert page == '<title>moereg.nn.shmoe</title><h1>moereg.<wbr>nn.<wbr>shmoe<a href="#moereg.nn">#</a></h1>'
+
+
 def test_a_page_without_formulas_only_loses_the_script():
     page = trim.with_formulas("<head><script src='tex-svg-full.js'></script></head><body></body>", {}, root="")
     assert page == "<head></head><body></body>"

@@ -5,7 +5,7 @@ import json
 import nbformat
 import pytest
 
-from book import views
+from book import live, views
 from tools import node
 from tools.notebooks import WIDGET_STATE, WIDGET_VIEW
 
@@ -46,6 +46,14 @@ def test_a_view_is_written_into_the_page_with_its_state():
     assert "widgets" not in book.metadata
 
 
+def test_a_walk_has_words_for_readers_without_javascript():
+    steps = [{"sentence": "One < two.", "quote": {"code": "a < b"}}, {"sentence": "Then.", "quote": {"code": "b"}}]
+    words = views.in_words({"view": "steps", "payload": {"title": "layer", "steps": steps}})
+    assert words.startswith("<p><strong>layer</strong></p><ol><li>One &lt; two. <code>a &lt; b</code></li>")
+    assert words.endswith("<li>Then. <code>b</code></li></ol>")
+    assert views.in_words(STATE["explorer"]["state"]) == ""
+
+
 def test_controls_of_ipywidgets_stay():
     book = notebook("stills", "slider")
     views.embed(book, STATE)
@@ -75,3 +83,12 @@ def test_a_saved_model_tells_those_who_listen(tmp_path):
     except node.NodeMissing as error:
         pytest.skip(str(error))
     assert done.stdout.strip() == "[[2],3]", done.stderr
+
+
+def test_the_first_page_says_without_javascript_what_its_colours_mean():
+    text = live.told_without_javascript({"colours": ["#111111", "#222222"], "experts": ["1²", "3²"]})
+    assert text.startswith("<noscript><p>A recorded run: ")
+    first, second = text.split("</span> 1² voxels, ")
+    assert "background:#111111" in first
+    assert "background:#222222" in second
+    assert second.endswith("</span> 3² voxels.</p></noscript>\n")

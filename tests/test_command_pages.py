@@ -76,10 +76,25 @@ def test_defaults_and_needs_are_said():
         assert line in text.splitlines()
 
 
+def test_a_usage_tears_no_option_apart(monkeypatch):
+    pages = []
+    for columns in ("40", "300"):
+        monkeypatch.setenv("COLUMNS", columns)
+        pages.append(command_line.page(cli.parser()))
+    assert pages[0] == pages[1]
+    for usage in re.findall(r"```text\n(.*?)\n```", pages[0], re.DOTALL):
+        for line in usage.splitlines():
+            assert len(line) <= command_line.WIDTH
+            assert line.count("[") == line.count("]"), line
+            assert not line.endswith("-")
+    assert "\n    [--checkpointing | --no-checkpointing] [--compile | --no-compile]\n" in pages[0]
+
+
 # ---- the page for those who come from elsewhere ----
 
 BLOCKS = re.findall(r"```bash\n(.*?)```", COMING_FROM, re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("moereg ")]
+LINES = [line for block in BLOCKS for line in block.replace("\\\n", "").splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("moereg ")]
 
 
 @pytest.mark.plain_errors

@@ -30,7 +30,8 @@ PIPES = r"""() => [...document.querySelectorAll("article")].some((article) => {
   for (const code of text.querySelectorAll("pre, code, script")) code.remove();
   return /\|\s*:?-{3,}/.test(text.textContent);
 })"""
-CUT = """() => [...document.querySelectorAll("article .cell_input pre, article > section > .highlight pre")]
+CUT = """() => [
+  ...document.querySelectorAll("article :is(.cell_input, .cell_output, section > .highlight) pre")]
   .filter((pre) => pre.getClientRects().length && pre.scrollWidth > pre.clientWidth + 1)
   .map((pre) => pre.innerText.split("\\n").sort((a, b) => b.length - a.length)[0])"""
 SHIFTS = """() => new Promise((resolve) => {
@@ -58,6 +59,19 @@ ALL_PICTURES = """async () => {
   await Promise.allSettled([...document.images].map((picture) => picture.decode()));
   return pictures.map((picture) => [picture.naturalWidth, picture.getBoundingClientRect().height]);
 }"""
+# Boxes of output that show nothing: a stand-in that is not needed, a line that was never printed.
+EMPTY = """() => [...document.querySelectorAll("article .cell_output > .output")]
+  .filter((box) => box.checkVisibility() && !box.innerText.trim()
+    && ![...box.querySelectorAll("img, svg, canvas, input")].some((shown) => shown.checkVisibility()))
+  .map((box) => box.outerHTML.slice(0, 120))"""
+# Letters thinner than those of the text, in captions above all: they are pale whatever their colour is.
+THIN = """() => [...document.querySelectorAll("article *")]
+  .filter((element) => getComputedStyle(element).fontWeight < 400 && element.innerText?.trim())
+  .map((element) => element.outerHTML.slice(0, 120))"""
+# Tables that are wider than their place on a wide window.
+CUT_TABLES = """() => [...document.querySelectorAll("article table")]
+  .filter((table) => table.checkVisibility() && table.scrollWidth > table.closest("article").clientWidth)
+  .map((table) => table.innerText.slice(0, 120))"""
 WIDTH = "document.documentElement.scrollWidth"
 MOVING = """() => document.getAnimations().filter((animation) => animation.playState === "running"
   && animation.effect.getComputedTiming().duration > 1).length"""
@@ -186,7 +200,8 @@ def test_a_page(name, address, window):  # noqa: F811
     assert all(width > 50 and height > 20 for width, height in pictures), pictures
     assert page.evaluate(DEAD) == []
     assert not page.evaluate(PIPES)
-    assert page.evaluate(CUT) == []
+    for fault in (CUT, CUT_TABLES, EMPTY, THIN):
+        assert page.evaluate(fault) == []
     page.wait_for_function(SETTLED, arg="light")
     assert serious(page) == []
 
@@ -245,6 +260,8 @@ def test_without_javascript_a_picture_stands_for_everything_that_moves(name, add
     heights = [picture.bounding_box()["height"] for picture in page.locator(shown).all()]
     assert len(heights) == (1 if name in ("index", "explore") else drawn_by_widgets(name) if name in NOTEBOOKS else 0)
     assert all(height > 50 for height in heights), heights
+    if name in NOTEBOOKS:  # a view without a picture has words
+        assert page.locator(":is(noscript, .moe) ol:visible").count() == widgets_of(name) - drawn_by_widgets(name)
     if name == "conventions":
         assert page.locator("mjx-container svg").count() >= 3
     assert without_javascript.trouble == []
