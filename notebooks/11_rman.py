@@ -189,9 +189,7 @@ config = TrainingConfig(
 torch.manual_seed(0)
 beginner = models.build("rman", dims=2, recursions=3)
 fit(beginner, train, config, progress=False)
-once, network = (
-    models.load_model(f"abdomen-large-rman{end}").eval() for end in ("-once", "")
-)
+once, network = (models.load_model(f"abdomen-large-rman{end}").eval() for end in ("-once", ""))
 networks = {
     f"trained with 3, {config.steps} steps": beginner.cpu().eval(),
     "trained with 1, long": once,
