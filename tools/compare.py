@@ -249,6 +249,14 @@ def costs(scale: Scale) -> list[dict]:
     return rows
 
 
+def seconds_of_all_goes(work: Path, seconds: float) -> float:
+    """This one's and those of earlier ones that were broken off, or that a later one went on from."""
+    kept = work / "seconds.json"
+    total = round(seconds + (json_of(kept)["seconds"] if kept.exists() else 0.0), 1)
+    write_json_whole(kept, {"seconds": total})
+    return total
+
+
 def json_of(path: Path) -> Any:
     """What a run has left."""
     return json.loads(path.read_text(encoding="utf-8"))
@@ -292,7 +300,7 @@ def main(arguments: list[str] | None = None) -> None:
     record |= {
         "finished": not options.so_far,
         "machine": machine(best_device(scale.device)),
-        "seconds": round(time.perf_counter() - began, 1),
+        "seconds": seconds_of_all_goes(options.work, time.perf_counter() - began),
         "beside_other_work": options.beside,
         "date": time.strftime("%Y-%m-%d"),
         "scale": asdict(scale),
