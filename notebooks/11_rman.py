@@ -189,7 +189,8 @@ config = TrainingConfig(
 torch.manual_seed(0)
 beginner = models.build("rman", dims=2, recursions=3)
 fit(beginner, train, config, progress=False)
-once, network = (models.load_model(f"abdomen-large-rman{end}").eval() for end in ("-once", ""))
+once = models.load_model("abdomen-large-rman-once").eval()
+network = models.load_model("abdomen-large-rman").eval()
 networks = {
     f"trained with 3, {config.steps} steps": beginner.cpu().eval(),
     "trained with 1, long": once,
@@ -414,6 +415,29 @@ assert far["trained"] > 0.8 * min(far["untrained"], even), "hardly any better"
 # sees both images' features at each place anyway. Coordinates in queries, keys and values, which this network has, do not change it.
 # That is why this chapter's picture is the residual and not a map of attention. Whether attention is *needed* is another question,
 # which only a training without it can answer.
+#
+# </details>
+#
+# A fourth network was trained as long with three passes and without any attention:
+
+# %% tags=["hide-output"]
+unseeing = models.load_model("abdomen-large-rman-unseeing").eval()
+assert unseeing.sizes.attention == "none"
+both = metrics.evaluate({"with": network, "without": unseeing}, test, surfaces=False)
+counted = {"with": network, "without": unseeing}
+for name, row in both.items():
+    parameters = sum(p.numel() for p in counted[name].parameters())
+    print(f"{name:8} Dice {row['dice']:.3f}, error {row['epe']:.2f},", end=" ")
+    print(f"{parameters} parameters")
+needed = metrics.method_effects(both["with"], both["without"])
+for key, effect in needed.items():
+    print(f"with minus without, {key:5}{effect.text()}, {effect.judged(key)}")
+    assert effect.judged(key) == "not told apart"
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# It does as well. On this task, with one training of each, attention is neither a match nor needed.
 #
 # </details>
 #

@@ -210,29 +210,29 @@ assert steps["seconds"]["voxelmorph"] > steps["steps"]["voxelmorph"]
 errors = {}
 for budget in ("steps", "seconds"):
     for name in steps["steps"]:
-        own = [r["epe"] for r in rows if (r["method"], r["budget"]) == (name, budget)]
-        if own and not any(value is None for value in own):
-            errors[budget, name] = np.mean(own)
+        chosen = {"method": name, "budget": budget, "refined": False}
+        own = [r["epe"] for r in rows if chosen.items() <= r.items()]
+        errors[budget, name] = np.mean(own)
 for budget in ("steps", "seconds"):
     own = {name: value for (b, name), value in errors.items() if b == budget}
     order = sorted(own, key=own.__getitem__)
     said = {name: round(float(own[name]), 2) for name in order}
     print(f"equal {budget}, endpoint error:", said)
-moved = {n: errors["seconds", n] - errors["steps", n] for n in steps["steps"]}
-most = max(abs(change) for change in moved.values())
-print(f"what the budget changes, at most: {most:.2f} voxels")
-assert most < 0.1
+lead = {b: errors[b, "voxelmorph"] - errors[b, "shmoareg"] for b in steps}
+for budget, value in lead.items():
+    print(f"equal {budget}: VoxelMorph's error minus SHMoAReg's {value:+.2f}")
+assert lead["steps"] > 0 > lead["seconds"], "the budget decides who is ahead"
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Equal steps flatter whoever has an expensive step: SegReg, which registers every region, gets more than twice the steps that its
-# seconds would pay for. Equal seconds flatter the cheap one, here VoxelMorph, and whoever's program is tuned for the
-# machine. Neither is *the* fair one.
+# Equal steps flatter whoever has an expensive step: SegReg, which registers every region, gets far more steps than its seconds would
+# pay for. Equal seconds flatter the cheap one, here VoxelMorph, and whoever's program is tuned for the machine. Neither is *the* fair
+# one, and here the choice decides: with equal steps SHMoAReg is closer than VoxelMorph, with equal seconds VoxelMorph is. Whoever shows
+# one of the two lines has chosen the winner.
 #
-# By how much, this record cannot say: the budget changes no error by as much as a tenth of a voxel, because after so few
-# steps nobody is trained under either. What separates the first from the others here is a head start (chapter 10). SegReg is no
-# rival like the others: it was handed the true labels of both images.
+# And both lines are of short trainings. DrivenMorph's lead in both is a head start (chapter 10); the networks that come with the library
+# stand in another order, below. SegReg is no rival like the others: it was handed the true labels of both images.
 #
 # </details>
 #
@@ -295,8 +295,9 @@ for one in verdicts:
     if (one["task"], one["rival"]) == ("abdomen", idle):
         against_nothing[one["measure"]] = one["word"]
 print("abdomen, against doing nothing:", against_nothing)
-for measure in ("dice", "epe", "sd_log_jacobian"):
-    assert against_nothing[measure] == "not told apart"
+for measure in ("dice", "epe"):
+    assert against_nothing[measure] == "better"
+assert against_nothing["sd_log_jacobian"] == "worse"
 draw_verdicts(verdicts, "abdomen")
 
 # %% [markdown]
@@ -304,9 +305,9 @@ draw_verdicts(verdicts, "abdomen")
 #
 # One in twenty, both sides together; and not one by one, because judgements hang together: Dice and surface distance see the
 # same outlines, two Demons the same forces. A single plus among many is no finding. And nobody wins everywhere. Ask of every
-# column of pluses what it is worth: *sd log J* says that the field of this SHMoAReg is smoother than that of any Demons.
-# The first row is the control: in Dice, error and smoothness it is not told apart from the field that does nothing. After so
-# few steps it hardly moves anything, and what does not move is smooth.
+# column of pluses what it is worth: *sd log J* says that the field of this SHMoAReg is smoother than that of most Demons,
+# whose endpoint error is smaller. The first row is the control: against the field that does nothing it must be better in Dice and error,
+# and cannot be in smoothness, consistency or time.
 #
 # </details>
 #
@@ -324,16 +325,41 @@ for name in ("shmoareg", "drivenmorph", "rman", "segreg"):
     print(f"{name:12} worse in {len(lost):3} of {len(found)}:", shown)
     losses[name] = shown
 best = losses.pop("drivenmorph")
-assert sum(best.values()) < min(sum(other.values()) for other in losses.values())
-assert max(best, key=best.__getitem__) == "sd_log_jacobian"
-assert all(other["dice"] > 5 * best["dice"] for other in losses.values())
+assert sum(best.values()) < min(sum(other.values()) for other in losses.values()) / 2
+assert best["epe"] < min(other["epe"] for other in losses.values()) / 5
+assert losses["segreg"]["fold_fraction"] > losses["segreg"]["dice"]
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# DrivenMorph, and mostly in smoothness: it is the only one of the four that moves much after so few steps, and what moves
-# is less smooth than what rests. The others lose in overlap and distance, which is what not being trained looks like. Do
-# not read an order of the four systems from it; read who has to be trained for how long before this table is worth making.
+# DrivenMorph, with the formula of Demons built in, by far. SHMoAReg and RMAn lose in everything that accuracy is, which is what a short
+# training looks like. SegReg, which sees the labels, loses least in overlap and distances, and most in smoothness, endpoint error and
+# folds: its masks fit outlines. Do not read an order of the four systems from it; read who has to be trained for how long before this
+# table is worth making.
+#
+# </details>
+#
+# What the same methods do after a long training, on abdomens, beside those that nobody trains:
+
+# %% tags=["hide-output"]
+kept = ("method", "refined", "dice", "epe", "fold_fraction", "seconds")
+alone = [r for r in rows if r["task"] == "abdomen" and r["budget"] in (None, "shipped")]
+for row in sorted(alone, key=lambda row: row["epe"]):
+    name, refined, dice, error, folds, seconds = (row[key] for key in kept)
+    name = name + (", refined" if refined else "")
+    print(f"{name:36}Dice {dice:.3f}  error {error:.2f}", end="  ")
+    print(f"folds {folds:.2%}  {seconds:.2f} s")
+plain = {row["method"]: row for row in alone if not row["refined"]}
+networks = [name for name, row in plain.items() if row["budget"] == "shipped"]
+order = sorted(networks, key=lambda name: plain[name]["epe"])
+assert order == ["abdomen-flat", "abdomen-flat-drivenmorph", "abdomen-flat-voxelmorph"]
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# Another order than either line above: SHMoAReg, DrivenMorph, VoxelMorph. And among them methods that need no training, ANTs' SyN and
+# SimpleITK's B-splines, which the table of short trainings would have let you forget. Four pairs, and one training of each network: an order
+# to doubt, on one kind of image, which the networks know and the others do not.
 #
 # </details>
 #

@@ -73,10 +73,12 @@ def test_in_miniature(tmp_path, capsys, monkeypatch):
     tool.main(["abdomen-flat", "--quick", "--tell", "--out", str(tmp_path)])
     assert read_trained(path) == trained
     assert "abdomen-flat.safetensors: tensors " in capsys.readouterr().out
-    # The same card without another training: when it was made stays, what is measured is the same.
+    # The same card without another training: how and when it was made stays, what is measured is the same.
+    older = card | {"training": {"steps": 2, "an option": "of old"}}
+    (tmp_path / "abdomen-flat.json").write_text(json.dumps(older))
     tool.main(["abdomen-flat", "--quick", "--measure", "--out", str(tmp_path)])
     again = json.loads((tmp_path / "abdomen-flat.json").read_text())
-    assert again["made"] == card["made"]
+    assert (again["made"], again["training"]) == (card["made"], older["training"])
     assert again["methods"]["abdomen-flat"]["dice"] == card["methods"]["abdomen-flat"]["dice"]
 
 

@@ -257,8 +257,10 @@ def make(name: str, recipe: Recipe, *, out: Path, work: Path, quick: bool, measu
     test = recipe.pairs("test", quick=quick)
     test = [test[i] for i in range(len(test))]
     pairs = trained = None
+    kept = {}  # of the card: how the network was made, which no measurement changes
     if measure:
-        made = json.loads(record.read_text(encoding="utf-8"))["made"]
+        kept = {key: json.loads(record.read_text(encoding="utf-8"))[key] for key in ("made", "training")}
+        made = kept["made"]
     else:
         made = {"date": time.strftime("%Y-%m-%d"), "code": revision()}  # as they were when it began
         model, seconds, curve = train(recipe, work / name, quick=quick)
@@ -267,7 +269,7 @@ def make(name: str, recipe: Recipe, *, out: Path, work: Path, quick: bool, measu
         trained = look_at(pairs, recipe.data)
         made |= machine(best_device(recipe.training.device)) | {"precision": ship(model, path, test, trained)}
     recipe = replace(recipe, refined=2) if quick else recipe
-    result = card(name, recipe, load_model(path), test, made=made, surfaces=not quick)
+    result = card(name, recipe, load_model(path), test, made=made, surfaces=not quick) | kept
     write_json_whole(record, result)
     if trained is not None and pairs is not None:
         tell(path, trained, origin_of(json.loads(json.dumps(result)), recipe, pairs))

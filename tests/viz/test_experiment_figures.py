@@ -319,7 +319,7 @@ def test_regularity_is_drawn_near_and_elsewhere():
         last = lines_of(axes)[-1]
         assert (last["y"], last["colour"], last["width"]) == ([before, before], "#000000", 0.8)
         assert [(text.get_text(), text.get_position()) for text in axes.texts] == [("before", (0.02, before))]
-        assert axes.texts[0].get_va() == "bottom"
+        assert axes.texts[0].get_va() == "top"
         assert axes.texts[0].get_fontsize() == 8
         assert axes.texts[0].get_transform() == axes.get_yaxis_transform()
         assert axes.get_xscale() == "log"
