@@ -368,7 +368,7 @@ assert order == ["abdomen-flat", "abdomen-flat-drivenmorph", "abdomen-flat-voxel
 # A method that does not fit is no method. Cost was measured at a few small cubes. On double logarithmic axes a straight line
 # is a power of the number of voxels, and its slope the exponent.
 
-# %% mystnb={"image": {"alt": "Four panels against the number of voxels, logarithmic: processor seconds and memory of a pair and of a training step, one line for each network. All go up nearly in proportion, but for VoxelMorph's memory for a pair, which hardly rises."}}
+# %% mystnb={"image": {"alt": "Four panels against the number of voxels, logarithmic: processor seconds and memory of a pair and of a training step, one line for each network. All lines go up from left to right."}}
 draw_costs(record["costs"])
 
 # %%
