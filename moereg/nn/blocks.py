@@ -17,7 +17,7 @@ class ConvolutionBlock(nn.Sequential):
 
     The normalisation is over channels and space together (group norm with one group): it does not depend on the batch
     and is defined down to a map of a single voxel, so images of any size pass. The activation works in place: its
-    gradient can be had from its result, and a training step at every voxel of 96^3 needs a seventh less memory.
+    gradient can be had from its result, so that a training keeps one map less of each block.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, dims: int, stride: int = 1):

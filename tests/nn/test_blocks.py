@@ -87,3 +87,17 @@ def test_a_difference_goes_into_the_kernels_of_what_it_is_made_of(shape, above, 
     slopes = [torch.autograd.grad(result.square().sum(), leaves) for result in (fast, clear)]
     for ours, theirs in zip(*slopes, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_training_keeps_two_maps_of_a_block_and_not_the_one_between(generator):
+    """What goes into the normalisation and what comes out of the activation; what lies between is written over."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    block, features = ConvolutionBlock(3, 4, dims=2), torch.rand(2, 3, 16, 16, generator=generator)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        block(features).square()  # keeps what it gets, as the next convolution does
+    assert sum(size == 2 * 4 * 16 * 16 * 4 for size in kept.values()) == 2
