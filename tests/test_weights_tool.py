@@ -221,6 +221,16 @@ def test_pairs_are_those_of_the_split_at_the_recipes_size(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_recipe_may_ask_for_another_motion(quick):
+    """The same subjects, which move farther; a checkpoint tells the two sets apart."""
+    recipe = tool.RECIPES["abdomen-large-rman"]
+    large, usual = (one.pairs("test", quick=quick) for one in (recipe, replace(recipe, motion=None)))
+    assert (large.seed_of(0), large.shape, len(large)) == (usual.seed_of(0), usual.shape, len(usual))
+    assert large[0].displacement.norm(dim=0).mean() > 1.5 * usual[0].displacement.norm(dim=0).mean()
+    assert large.identity() != usual.identity()
+
+
 def test_miniatures_never_replace_what_was_trained(capsys):
     with pytest.raises(SystemExit):
         tool.main(["abdomen", "--quick"])

@@ -25,7 +25,7 @@ from torch import nn
 from moereg.classical import METHODS
 from moereg.data import Augmentation, Pairs, datasets
 from moereg.data.datasets import licence_of
-from moereg.data.phantoms import Motion, Phantoms
+from moereg.data.phantoms import Motion
 from moereg.demo import machine
 from moereg.files import write_json_whole
 from moereg.metrics import evaluate
@@ -60,11 +60,10 @@ class Recipe:
     def pairs(self, split: str, *, quick: bool = False) -> Pairs:
         """Pairs of one split; two small ones where everything is in miniature."""
         shape = self.shape and tuple(min(size, 24 if len(self.shape) == 2 else 16) for size in self.shape)
-        if quick:
-            return datasets.load(self.data, split, shape=shape, count=2)
         count = {"count": self.train_pairs} if split == "train" else {}
-        pairs = datasets.load(self.data, split, shape=self.shape, **count)
-        return replace(pairs, options={"motion": self.motion}) if isinstance(pairs, Phantoms) and self.motion else pairs
+        sizes = {"shape": shape, "count": 2} if quick else {"shape": self.shape, **count}
+        pairs = datasets.load(self.data, split, **sizes)
+        return pairs if self.motion is None else replace(pairs, options={"motion": self.motion})
 
 
 # Two scans of different people: each image is turned, resized, bent and recoloured by itself.
