@@ -87,21 +87,27 @@ def measure_table(rows: Sequence[dict]) -> list[str]:
 
 
 def losses(rows: Sequence[dict]) -> list[str]:
-    """For each system of the course: to whom it loses, and in what, by the one rule."""
-    lines = ["| system | measure | worse than, on |", "|---|---|---|"]
+    """How often each system of the course loses, by measure and kind of image; to whom, by the one rule, is folded."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    lines = [f"| system | measure | {' | '.join(tasks)} |", "|---" * (2 + len(tasks)) + "|"]
+    folded = []
     for name in OURS:
         champion = {"method": name, "budget": "steps", "refined": False}
-        found = [one for one in verdicts(rows, champion, rivals_of(rows, champion)) if one["word"] == "worse"]
+        found = verdicts(rows, champion, rivals_of(rows, champion))
+        folded += [":::{dropdown} " + f"To whom {name} loses", ""]
         for key in MEASURES:
             mine = [one for one in found if one["measure"] == key]
-            if mine:
-                where = dict.fromkeys(row_name(one["rival"]) for one in mine)
-                said = "; ".join(
-                    f"{rival} ({', '.join(one['task'] for one in mine if row_name(one['rival']) == rival)})"
-                    for rival in where
-                )
-                lines.append(f"| {name} | {MEASURES[key][0]} | {said} |")
-    return lines
+            lost = {task: [row_name(one["rival"]) for one in mine if _lost(one, task)] for task in tasks}
+            asked = {task: sum(one["task"] == task for one in mine) for task in tasks}
+            cells = [f"{len(lost[task])} of {asked[task]}" if asked[task] else "–" for task in tasks]
+            lines.append(f"| {name} | {MEASURES[key][0]} | {' | '.join(cells)} |")
+            folded += [f"- {MEASURES[key][0]}, {task}: {'; '.join(lost[task])}" for task in tasks if lost[task]]
+        folded += ["", ":::", ""]
+    return [*lines, "", *folded]
+
+
+def _lost(one: dict, task: str) -> bool:
+    return one["task"] == task and one["word"] == "worse"
 
 
 def cost_table(costs: Sequence[dict]) -> list[str]:

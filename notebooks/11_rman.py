@@ -181,7 +181,7 @@ plt.show()
 # pass, and at the sixth? And in the network that was trained with three?** Beside Dice: the endpoint error, and the share of voxels that
 # fold.
 
-# %%
+# %% tags=["hide-output"]
 config = TrainingConfig(
     steps=budget.pick(smoke=150, full=7000),
     learning_rate=3e-3,

@@ -59,6 +59,9 @@ def test_in_miniature(tmp_path, monkeypatch, capsys):
     assert "| a warp | share | 1.00 | 2.00 | **missed** |" in text
     assert "0 of 1 aims are met" in text
     assert "is handed the true labels" in text
+    asked = [one["word"] for one in found if (one["task"], one["measure"]) == ("abdomen", "seconds")]
+    assert f"| shmoareg | processor seconds per pair | {asked.count('worse')} of {len(asked)} |" in text
+    assert text.count(":::{dropdown} To whom") == 4
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
     assert len(pictures) == 3
     assert all((tmp_path / picture).exists() for picture in pictures)
