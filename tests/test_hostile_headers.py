@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
 from moereg.data import load_displacement, load_grid, load_labels, load_volume, save_displacement, save_volume
-from moereg.data.volumes import DENSE, LARGE
+from moereg.data.headers import DENSE, LARGE
 from moereg.models import build, load_model
 from tests.hostile import BYTES, SECONDS
 

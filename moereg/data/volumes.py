@@ -14,44 +14,30 @@ RAS negated), with shape `(X, Y, Z, 1, 3)` and intent 1007. With `A` the upper 3
 
     vector = diag(-1, -1, 1) A (u_i, u_j, u_k)
 
-A file is taken at its word only where it can be held to it. Before any voxel is read, the header's shape is compared
-with the length of the file, and what a compressed file's checksum says is looked at to its end. Units of metres or
-microns become millimetres.
+Before any voxel is read, the header is checked (`moereg.data.headers`); what a compressed file's checksum says is
+looked at to its end.
 """
 
 import gzip
 import itertools
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedIOBase
-from math import prod
 from pathlib import Path
-from typing import cast
 
 import nibabel as nib
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
-from nibabel.arrayproxy import ArrayProxy
-from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from torch import Tensor
 
 from moereg.checks import check_field
-from moereg.data.formats import ITK, MGH, ItkImage, is_foreign, open_itk, open_mgh
+from moereg.data.headers import Image, affine_of_file, kind_of, opened, rows_of, said_by, shape_of
 from moereg.files import whole
 
 LPS = np.diag([-1.0, -1.0, 1.0])  # RAS to LPS and back
 VECTOR_INTENT = 1007
 SUFFIXES = (".nii", ".nii.gz")
-Image = nib.Nifti1Image | nib.MGHImage | ItkImage
-MAGIC = {348: (nib.Nifti1Image, 344, b"n+1\0"), 540: (nib.Nifti2Image, 4, b"n+2\0")}  # by length of the header
-MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}  # of a unit by its code in the header: metre, millimetre, micron
 SAME = 0.02  # voxels that the corners of two grids may lie apart
-DEFLATE = 1032  # bytes that one byte of gzip can stand for, at most
-DENSE, LARGE = 200, 2**25  # no scan of so many voxels shrinks to less than one byte of so many
 SPARE = 2**20  # bytes that may follow the voxels of a compressed file
 LARGEST = 2**53  # labels from here on would be rounded
 
@@ -119,8 +105,8 @@ def axes_of(path: str | Path) -> int:
     Raises:
         FileNotFoundError, ValueError: it cannot be read.
     """
-    with _opened(path, axes=None) as (image, _):
-        return len(_shape(image))
+    with opened(path, axes=None) as (image, _):
+        return len(shape_of(image))
 
 
 def load_labels(path: str | Path, *, canonical: bool = True) -> Volume:
@@ -144,7 +130,7 @@ def _as_labels(values: np.ndarray, path: str | Path) -> Tensor:
 
 def load_grid(path: str | Path, *, canonical: bool = True, axes: int = 3) -> Grid:
     """Read shape and affine alone. Raises as `load_volume`, except for what only the voxels tell."""
-    with _opened(path, axes=axes) as (image, _):
+    with opened(path, axes=axes) as (image, _):
         return _grid(image, path, canonical)
 
 
@@ -230,8 +216,8 @@ def check_same_grid(first: Grid, second: Grid) -> None:
             f"{second.shape[::-1]}; resample one onto the other's grid first."
         )
     raise ValueError(
-        f"{first.name} and {second.name} must have the same affine, got {_rows(first.affine)} and "
-        f"{_rows(second.affine)}, which puts their corners up to {corner_distance(first, second):.3g} mm apart; "
+        f"{first.name} and {second.name} must have the same affine, got {rows_of(first.affine)} and "
+        f"{rows_of(second.affine)}, which puts their corners up to {corner_distance(first, second):.3g} mm apart; "
         "resample one onto the other's grid first."
     )
 
@@ -245,22 +231,18 @@ def corner_distance(first: Grid, second: Grid) -> float:
     return float(np.linalg.norm(corners @ (first.affine - second.affine).T, axis=1).max())
 
 
-def _rows(affine: np.ndarray) -> str:
-    return str(np.round(affine[:3], 3).tolist())
-
-
 def _read(
     path: str | Path, canonical: bool, dtype: type, *, vector: bool = False, axes: int = 3
 ) -> tuple[np.ndarray, Grid]:
     """Scaled voxel values `(X, Y, Z)`, or `(X, Y, Z, 1, 3)` of a vector file, and where they lie."""
-    with _opened(path, vector=vector, axes=axes) as (image, stream):
+    with opened(path, vector=vector, axes=axes) as (image, stream):
         try:
             with np.errstate(all="ignore"):  # what leaves the range becomes infinite, and is refused
                 values = np.asarray(image.dataobj, dtype=dtype)
             rest = len(stream.read(SPARE + 1)) if isinstance(stream, gzip.GzipFile) else 0
         except Exception as error:  # of two decoders, on bytes from anywhere
             raise ValueError(
-                f"{path} must be a whole {_kind(path)} file, but its voxels cannot be read ({_said(error)})."
+                f"{path} must be a whole {kind_of(path)} file, but its voxels cannot be read ({said_by(error)})."
             ) from error
         # The checksum of a compressed file stands behind its last byte: nobody sees it who reads the voxels alone.
         if rest > SPARE:
@@ -270,121 +252,11 @@ def _read(
         raise ValueError(f"{path} must hold finite values only, got NaN or infinity.")
     if not vector:
         values = values.reshape((*values.shape, 1)[:3])
-    return (apply_orientation(values, io_orientation(_affine(image))) if canonical else values), grid
-
-
-@contextmanager
-def _opened(path: str | Path, *, vector: bool = False, axes: int | None = 3) -> Iterator[tuple[Image, BufferedIOBase]]:
-    """A file of so many axes (or of a vector for each voxel), its header checked, its voxels not yet read."""
-    if not Path(path).is_file():
-        what = "it is none" if Path(path).exists() else "there is no such file"
-        raise FileNotFoundError(f"{path} must be a {_kind(path)} file, but {what}.")
-    with open(path, "rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        with gzip.GzipFile(fileobj=raw) if packed else raw as stream:
-            image = _foreign_header(stream, path) if is_foreign(path) else _header(stream, path)
-            if axes is not None:
-                _check_shape(image, path, vector, axes)
-            _check_affine(_affine(image), path)
-            if not isinstance(image, ItkImage):
-                length, large = os.fstat(raw.fileno()).st_size, prod(map(int, image.shape)) > LARGE
-                _check_size(image, path, length * ((DENSE if large else DEFLATE) if packed else 1))
-            yield image, stream
-
-
-def _kind(path: str | Path) -> str:
-    """What a file is to be, by its name."""
-    return next((ending for ending in (*MGH, *ITK) if str(path).lower().endswith(ending)), "NIfTI")
-
-
-def _foreign_header(stream: BufferedIOBase, path: str | Path) -> nib.MGHImage | ItkImage:
-    try:
-        with LoggingOutputSuppressor():
-            return open_mgh(stream) if str(path).lower().endswith(MGH) else open_itk(path)
-    except Exception as error:  # of other decoders, on bytes from anywhere
-        raise ValueError(
-            f"{path} must be a whole {_kind(path)} file, but it cannot be read as one ({_said(error)})."
-        ) from None
-
-
-def _said(error: Exception) -> str:
-    """The end of what a decoder said, in one line."""
-    return " ".join(str(error).split())[-300:]
-
-
-def _header(stream: BufferedIOBase, path: str | Path) -> nib.Nifti1Image:
-    """What the first bytes say. They may come from anywhere: whatever nibabel says to them becomes one sentence."""
-    try:
-        start = stream.read(540)
-        lengths = (int.from_bytes(start[:4], order) for order in ("little", "big"))
-        kind, place, magic = next((MAGIC[length] for length in lengths if length in MAGIC), (None, 0, b""))
-        if kind is None or start[place : place + 4] != magic:
-            raise ValueError("its first bytes are not those of a .nii")
-        # nibabel would leave out a scale that is not finite. Not a number means none; infinity means damage.
-        said = kind.header_class(start[: kind.header_class.template_dtype.itemsize], check=False)
-        if np.isinf([said["scl_slope"], said["scl_inter"]]).any():
-            raise ValueError("its scale is infinite")
-        stream.seek(0)
-        with LoggingOutputSuppressor():
-            return kind.from_file_map(kind.make_file_map({"image": stream}), mmap=False)
-    except Exception as error:
-        raise ValueError(f"{path} must be a NIfTI file, but it cannot be read as one ({error}).") from error
-
-
-def _shape(image: Image) -> tuple[int, ...]:
-    shape = tuple(int(size) for size in image.shape)
-    while len(shape) > 3 and shape[-1] == 1:  # some tools write a single time point as a fourth axis
-        shape = shape[:-1]
-    return shape
-
-
-def _check_shape(image: Image, path: str | Path, vector: bool, axes: int) -> None:
-    shape, kind = image.shape, np.dtype(image.get_data_dtype())
-    if vector:
-        if len(shape) != 5 or shape[3:] != (1, 3):
-            raise ValueError(f"{path} must hold a displacement of shape (X, Y, Z, 1, 3), got {shape}.")
-    else:
-        shape = _shape(image)
-        if len(shape) != axes:
-            wanted = "one volume with three axes" if axes == 3 else "one image with two axes"
-            raise ValueError(f"{path} must be {wanted}, got shape {tuple(map(int, image.shape))}.")
-    if min(shape) < 1:
-        raise ValueError(f"{path} must have no empty axis, got shape {shape}.")
-    if kind.kind not in "iuf":
-        what = "colours" if kind.kind == "V" else "complex numbers" if kind.kind == "c" else str(kind)
-        raise ValueError(f"{path} must hold one real number for each voxel, got {what}.")
-
-
-def _check_affine(affine: np.ndarray, path: str | Path) -> None:
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6 * spacing.prod() or not spacing.all():
-        raise ValueError(f"{path} must have an affine that can be inverted, got {_rows(affine)}.")
-    if not 1e-6 <= spacing.min() <= spacing.max() <= 1e6 or np.abs(affine).max() > 1e9:
-        raise ValueError(f"{path} must have voxels between 1e-6 and 1e6 mm and lie within 1e9 mm, got {_rows(affine)}.")
-
-
-def _check_size(image: nib.Nifti1Image | nib.MGHImage, path: str | Path, most: int) -> None:
-    """Before memory is asked for: can a file of this length hold what its header claims?"""
-    start, size = cast(ArrayProxy, image.dataobj).offset, np.dtype(image.get_data_dtype()).itemsize
-    wanted = start + prod(map(int, image.shape)) * size
-    if wanted > most:
-        raise ValueError(
-            f"{path} must be a whole {_kind(path)} file, but its header claims {_shape(image)} voxels, {wanted} bytes, "
-            f"and the file can hold {most} at most."
-        )
-
-
-def _affine(image: Image) -> np.ndarray:
-    """Voxel to millimetres, whatever the file's unit of length; one that says nothing means millimetres."""
-    if not isinstance(image, nib.Nifti1Image):
-        return cast(np.ndarray, image.affine)
-    scale = MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
-    return np.diag([scale, scale, scale, 1.0]) @ cast(np.ndarray, image.affine)
+    return (apply_orientation(values, io_orientation(affine_of_file(image))) if canonical else values), grid
 
 
 def _grid(image: Image, path: str | Path, canonical: bool) -> Grid:
-    affine, shape = _affine(image), np.array((*image.shape, 1)[:3])
+    affine, shape = affine_of_file(image), np.array((*image.shape, 1)[:3])
     if canonical:
         order = io_orientation(affine)  # for each file axis: the canonical axis it runs along, and its sign
         affine = affine @ inv_ornt_aff(order, tuple(shape))
