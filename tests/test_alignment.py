@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from moereg import alignment
-from moereg.alignment import align, foreground, same_grid
+from moereg.alignment import align, foreground, same_grid, search
+from moereg.alignment import linear as choosing
 from moereg.data.onegrid import thin_axis
 from moereg.data.volumes import Grid, Volume
 from tests.geometries import GRIDS, PLAIN, grid_of, linear, scan
@@ -19,9 +19,9 @@ TRUTH = linear((8, -5, 6), (1.1, 0.93, 1.05), (3.0, -2.0, 2.5))
 def _quick(monkeypatch):
     """One level of few cells finds a map between small smooth scans; one turn is enough to choose between."""
     pytest.importorskip("SimpleITK")
-    monkeypatch.setattr(alignment, "CELLS", (18,))
-    monkeypatch.setattr(alignment, "BEST_STARTS", 1)
-    monkeypatch.setattr(alignment, "ITERATIONS", 60)
+    monkeypatch.setattr(search, "CELLS", (18,))
+    monkeypatch.setattr(search, "BEST_STARTS", 1)
+    monkeypatch.setattr(search, "ITERATIONS", 60)
 
 
 def apart(found: np.ndarray, truth: np.ndarray, fixed: Grid) -> float:
@@ -71,7 +71,7 @@ def test_the_middles_of_the_grids():
 def test_auto_leaves_what_overlaps_and_aligns_the_rest(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        alignment, "_search", lambda moving, fixed, frame, kind, mask: asked.append(kind) or (np.eye(4), kind, "found")
+        choosing, "search", lambda moving, fixed, frame, kind, mask: asked.append(kind) or (np.eye(4), kind, "found")
     )
     assert "foregrounds overlap with Dice 1.00" in align(scan(PLAIN), scan(PLAIN)).said
     assert asked == []
@@ -93,7 +93,7 @@ def test_a_mask_says_where_images_count():
 
 def test_slices_are_aligned_in_their_plane(monkeypatch):
     """Coronal slices (one voxel along y) 7 mm apart: turned and shifted within the plane, brought to one another."""
-    monkeypatch.setattr(alignment, "CELLS", (32,))
+    monkeypatch.setattr(search, "CELLS", (32,))
     fixed = grid_of((32, 1, 28), (1, 4, 1))
     moving = grid_of((28, 1, 36), (1.05, 5, 0.9), flip=(-1, 1, 1), middle=(0, 7, 0))
     turn = linear((0, 9, 0), (1, 1, 1), (2, 7, -1.5))

@@ -1,40 +1,20 @@
-"""Linear alignment of two scans, before any deformation: SimpleITK, mutual information, several starts.
+"""The search for a rigid or affine map, by SimpleITK.
 
-Direction is the classical trap. The matrix that comes out *pulls*, as every field here does: it takes a point of the
-fixed image to the point of the moving image that shows the same tissue,
-
-    p_moving = matrix @ (p_fixed, 1)          both in millimetres RAS, as nibabel's affines give them
-
-so the moving image on the fixed grid is `moving[inv(A_moving) matrix A_fixed x]` at voxel x. It is the inverse of
-"where does the moving image go". SimpleITK's transforms point the same way but live in LPS: with F = diag(-1, -1, 1, 1)
-theirs is `F matrix F`. (Here its images are built in RAS, so that nothing has to be turned.)
-
-| kind     | what is found                                                                   |
-|----------|---------------------------------------------------------------------------------|
-| "none"   | nothing: both headers are believed                                              |
-| "centre" | the shift that brings the middles of the two grids together; no image is looked at |
-| "rigid"  | shift and turn                                                                  |
-| "affine" | shift, turn, scale and shear, from the rigid result on                          |
-| "auto"   | "none" where both lie on one grid and their foregrounds overlap well, else "affine" |
-
-How rigid and affine are found: on a grid of cubic cells, the coarsest first, the mutual information of the two images
-(Mattes et al. 2003) is measured at every start: headers believed, middles, centres of brightness, each with small turns
-about each axis. The best few are optimised, the best of these is refined on finer grids. A result that shares less
-information than what it started from is given up.
+On a grid of cubic cells, the coarsest first, the mutual information of the two images (Mattes et al. 2003) is measured
+at every start: headers believed, middles, centres of brightness, each with small turns about each axis. The best few
+are optimised, the best of these is refined on finer grids. A result that shares less information than what it started
+from is given up.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from moereg.checks import check_choice
+from moereg.alignment.frame import Frame, shifted_by
 from moereg.data.onegrid import thin_axis
 from moereg.data.volumes import Grid, Volume
 
-KINDS = ("auto", "none", "centre", "rigid", "affine")
-GOOD_OVERLAP = 0.9  # Dice of the foregrounds from which on "auto" leaves two files of one grid as they are
 CELLS = (16, 32, 64)  # of each level along the longest side, but none smaller than the fixed image's finest voxel
 TURN = np.deg2rad(20)  # of the starts about each axis
 BEST_STARTS = 5  # of the coarsest level that are optimised
@@ -46,139 +26,7 @@ SAMPLES = 10_000  # cells at which the images are compared, drawn with one seed
 BINS = 32
 
 
-@dataclass(frozen=True)
-class Alignment:
-    """What `align` found and did."""
-
-    matrix: np.ndarray  # (4, 4): millimetres RAS of the fixed image -> millimetres RAS of the moving image
-    kind: str  # "none", "centre", "rigid" or "affine"
-    said: str  # one sentence: what was done, and why
-
-
-def align(moving: Volume, fixed: Volume, kind: str = "auto", *, mask: np.ndarray | None = None) -> Alignment:
-    """Find the linear map that pulls `moving` onto `fixed`; see the module's text for its direction.
-
-    Args:
-        moving, fixed: images `(1, *S)` with affines, on any two grids. Two single slices are aligned in their plane.
-        kind: a row of the module's table.
-        mask: `(*S)` of the fixed image, True where the similarity counts. Default: everywhere.
-
-    Raises:
-        ValueError: an unknown kind, a slice and a volume, slices whose planes are not parallel, SimpleITK missing.
-    """
-    check_choice("kind", kind, KINDS)
-    frame = common_frame(moving.grid, fixed.grid)
-    if kind == "auto":
-        kind, why = _choose(moving, fixed)
-    else:
-        why = "as asked for"
-    if kind == "none":
-        return Alignment(frame.lift(np.eye(frame.dims + 1)), kind, f"linear alignment: none ({why})")
-    if kind == "centre":
-        matrix = _shift(frame.middle(moving.grid) - frame.middle(fixed.grid))
-        return Alignment(frame.lift(matrix), kind, f"linear alignment: middle to middle of the grids ({why})")
-    matrix, kind, found = _search(moving, fixed, frame, kind, mask)
-    return Alignment(frame.lift(matrix), kind, f"linear alignment: {found} ({why})")
-
-
-def foreground(image: np.ndarray) -> np.ndarray:
-    """Voxels above Otsu's threshold: the one that leaves the least variance within the two classes (Otsu 1979)."""
-    low, high = np.percentile(image, (0.5, 99.5))
-    counts, edges = np.histogram(image, bins=128, range=(low, max(high, low + 1e-9)))
-    middles = (edges[1:] + edges[:-1]) / 2
-    below, moment = counts.cumsum(), (counts * middles).cumsum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # between-class variance n_0 n_1 (mu_0 - mu_1)^2
-        between = below * (below[-1] - below) * (moment / below - (moment[-1] - moment) / (below[-1] - below)) ** 2
-    return image > edges[1 + np.nanargmax(np.nan_to_num(between))]
-
-
-def same_grid(first: Grid, second: Grid) -> bool:
-    """Equal shape, and every corner at one place within a hundredth of the smallest voxel edge."""
-    if first.shape != second.shape:
-        return False
-    corners = np.stack(np.meshgrid(*[[0, size - 1] for size in first.shape[::-1]]), -1).reshape(-1, 3)
-    apart = corners @ (first.affine - second.affine)[:3, :3].T + (first.affine - second.affine)[:3, 3]
-    return bool(np.abs(apart).max() <= 0.01 * min(first.spacing))
-
-
-def _choose(moving: Volume, fixed: Volume) -> tuple[str, str]:
-    if not same_grid(moving.grid, fixed.grid):
-        return "affine", "the files lie on different grids"
-    one, other = (foreground(volume.data[0].numpy()) for volume in (moving, fixed))
-    overlap = 2 * (one & other).sum() / max(one.sum() + other.sum(), 1)
-    if overlap >= GOOD_OVERLAP:
-        return "none", f"one grid, and the foregrounds overlap with Dice {overlap:.2f}"
-    return "affine", f"the foregrounds overlap with Dice {overlap:.2f} only"
-
-
-# --------------------------------------------------------------------------------------- volumes and slices alike
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Coordinates in which two volumes (d = 3), or two parallel slices (d = 2), are aligned.
-
-    A point p in millimetres RAS has the coordinates `axes.T @ p`. For volumes, axes is the identity.
-    """
-
-    axes: np.ndarray  # (3, d), orthonormal columns
-    normal: np.ndarray  # (3,): across the slices; zero for volumes
-    gap: float = 0.0  # from the fixed plane to the moving one along the normal, mm
-
-    @property
-    def dims(self) -> int:
-        return self.axes.shape[1]
-
-    def lift(self, matrix: np.ndarray) -> np.ndarray:
-        """`(d+1, d+1)` in these coordinates -> `(4, 4)` in millimetres RAS; a slice also moves to the other's plane."""
-        lifted = np.eye(4)
-        d = self.dims
-        lifted[:3, :3] = self.axes @ matrix[:d, :d] @ self.axes.T + np.outer(self.normal, self.normal)
-        lifted[:3, 3] = self.axes @ matrix[:d, d] + self.normal * self.gap
-        return lifted
-
-    def middle(self, grid: Grid) -> np.ndarray:
-        """Of a grid, `(d,)`."""
-        voxel = np.append((np.array(grid.shape[::-1]) - 1) / 2, 1)
-        return self.axes.T @ (grid.affine @ voxel)[:3]
-
-
-def common_frame(moving: Grid, fixed: Grid) -> Frame:
-    """The frame for two grids. Raises `ValueError` for a slice and a volume, and for planes that are not parallel."""
-    thin = [thin_axis(grid) for grid in (moving, fixed)]
-    if thin == [None, None]:
-        return Frame(np.eye(3), np.zeros(3))
-    if None in thin:
-        raise ValueError(
-            f"moving and fixed must both be volumes or both be single slices, got shapes {moving.shape[::-1]} and "
-            f"{fixed.shape[::-1]}."
-        )
-    normals, points = [], []
-    axes = [axis for axis in thin if axis is not None]
-    for grid, axis in zip((moving, fixed), axes, strict=True):
-        one, other = np.delete(grid.affine[:3, :3], 2 - axis, axis=1).T
-        normals.append(np.cross(one, other) / np.linalg.norm(np.cross(one, other)))
-        points.append(grid.affine[:3, 3])
-    if abs(normals[0] @ normals[1]) < np.cos(np.deg2rad(1)):
-        angle = np.rad2deg(np.arccos(np.clip(abs(normals[0] @ normals[1]), 0, 1)))
-        raise ValueError(f"two single slices must lie in parallel planes, got planes {angle:.0f} degrees apart.")
-    normal = normals[1]
-    first = np.delete(fixed.affine[:3, :3], 2 - axes[1], axis=1)[:, 0]
-    first = first / np.linalg.norm(first)
-    return Frame(np.stack([first, np.cross(normal, first)], 1), normal, float(normal @ (points[0] - points[1])))
-
-
-def _shift(by: np.ndarray) -> np.ndarray:
-    matrix = np.eye(len(by) + 1)
-    matrix[:-1, -1] = by
-    return matrix
-
-
-# --------------------------------------------------------------------------------------------- search with SimpleITK
-
-
-def _search(
+def search(
     moving: Volume, fixed: Volume, frame: Frame, kind: str, mask: np.ndarray | None
 ) -> tuple[np.ndarray, str, str]:
     """(matrix in the frame, kind, what was found)."""
@@ -314,7 +162,7 @@ def _starts(level: _Level, frame: Frame) -> list[np.ndarray]:
     starts = []
     for shift in shifts:
         for turn in _turns(frame.dims):
-            start = _shift(shift + level.middle - turn @ level.middle)
+            start = shifted_by(shift + level.middle - turn @ level.middle)
             start[:-1, :-1] = turn
             starts.append(start)
     return starts
