@@ -73,7 +73,7 @@ DECIDED = {"balance": 0.0, "information": 0.1}
 WITH_LABELS = TrainingConfig(
     steps=10_000, similarity="mse", labels=1.0, smoothness=0.3, augmentation=SCANS, checkpoint_every=250, **DECIDED
 )
-WITHOUT_LABELS = replace(WITH_LABELS, similarity="lncc", labels=0.0, smoothness=0.3, folds=10.0)
+WITHOUT_LABELS = replace(WITH_LABELS, steps=5000, similarity="lncc", labels=0.0, smoothness=0.1, folds=10.0)
 PHANTOMS = TrainingConfig(
     steps=7000, learning_rate=2e-3, similarity="lncc", smoothness=0.03, checkpoint_every=250, **DECIDED
 )
