@@ -14,7 +14,7 @@ import numpy as np
 from moereg.course.recorded import compared
 from moereg.experiments.comparing import MEASURES, largest_volumes, rivals_of, row_name, verdicts
 from moereg.metrics.cost import growth_exponent
-from moereg.viz.comparison import SHORT, draw_costs, draw_measures, draw_verdicts
+from moereg.viz.comparison import SHORT, draw_costs, draw_measures, draw_pair_costs, draw_verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEED = ROOT / "tests" / "bench" / "speed.json"
@@ -70,7 +70,23 @@ def of_comparison(record: dict, folder: Path) -> list[str]:
         text += _picture(draw_verdicts(found, task), pictures / f"{task}-verdicts.png", alt)
     alt = "Time and memory of a pair and of a training step against voxels, a line for each network."
     text += ["## Cost", "", *_picture(draw_costs(record["costs"]), pictures / "costs.png", alt)]
-    return [*text, *cost_table(record["costs"]), ""]
+    text += [*cost_table(record["costs"]), ""]
+    if pairs := record.get("pair_costs"):
+        alt = "Processor seconds and peak memory of a pair for every method, networks first, at three sizes."
+        figure = draw_pair_costs([*record["costs"], *pairs])
+        text += _picture(figure, pictures / "pair-costs.png", alt)
+        text += [*pair_cost_table([*record["costs"], *pairs]), ""]
+    return text
+
+
+def pair_cost_table(costs: Sequence[dict]) -> list[str]:
+    """Seconds and peak memory of a pair at the largest size, every method."""
+    edge = max(row["edge"] for row in costs)
+    lines = [f"| method, a pair of {edge}³ | processor s | peak memory, MiB |", "|---|---|---|"]
+    for row in costs:
+        if row["edge"] == edge:
+            lines.append(f"| {row['method']} | {row['pair_seconds']:.2f} | {row['pair_bytes'] / 2**20:,.0f} |")
+    return lines
 
 
 def measure_table(rows: Sequence[dict]) -> list[str]:

@@ -35,7 +35,7 @@ UNIT = [
 LAYERS = {
     "style": STYLE,
     "unit": [[*UNIT, "-n", "2", "--dist", "loadfile"]],
-    "processes": [[*PYTEST, "-m", "processes", "tests/training"]],
+    "processes": [[*PYTEST, "-m", "processes", "tests/training", "tests/tools/test_compare.py"]],
     "notebooks": [[*PYTEST, "-m", "notebook", "tests/test_notebooks.py", "tests/tools/test_course_rerun.py"]],
     "book": [[*PYTEST, "-m", "book", "tests/test_book.py"]],
     "browser": [[*PYTEST, "-m", "browser", "tests"]],

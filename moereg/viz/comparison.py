@@ -96,3 +96,32 @@ def draw_costs(costs: Sequence[dict]) -> Figure:
     lines, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(lines, labels, ncols=len(names), loc="outside lower center", fontsize=8, frameon=False)
     return figure
+
+
+def draw_pair_costs(costs: Sequence[dict]) -> Figure:
+    """Time and memory of a pair for every method, trained or not, at the sizes that were measured: a dot for each."""
+    names = list(dict.fromkeys(row["method"] for row in costs))
+    edges = sorted({row["edge"] for row in costs})
+    figure = Figure(figsize=(9, 0.26 * len(names) + 1.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    shades = (BETWEEN, OTHER, MEASURED)
+    for axes, (key, title, unit) in zip(
+        panels,
+        (("pair_seconds", "a pair, processor s", 1), ("pair_bytes", "a pair, peak memory, MiB", 2**20)),
+        strict=True,
+    ):
+        for edge, colour in zip(edges[-3:], shades[-len(edges[-3:]) :], strict=True):
+            mine = {row["method"]: max(row[key] / unit, 1e-3) for row in costs if row["edge"] == edge}
+            places = [names.index(name) for name in mine]
+            axes.plot(list(mine.values()), places, "o", color=colour, markersize=5, label=f"{edge}³")
+        axes.set_xscale("log")
+        axes.grid(axis="x", alpha=0.3)
+        axes.tick_params(labelsize=8, which="both")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        heading(axes, title)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), ncols=3, loc="outside lower center", fontsize=8, frameon=False
+    )
+    return figure

@@ -5,7 +5,7 @@ import torch
 
 from moereg.data import phantoms
 from moereg.metrics import endpoint_error
-from tools import compare, syn
+from tools import compare_entries, syn
 
 pytestmark = pytest.mark.skipif(not syn.there(), reason="antspyx is not installed (extra compare)")
 
@@ -24,5 +24,8 @@ def test_its_field_pulls_as_ours_do(shape):
     assert (found.warped - pair.fixed).square().mean() < 0.5 * (pair.moving - pair.fixed).square().mean()
 
 
-def test_it_is_one_of_the_methods():
-    assert [one.run for one in compare.untrained() if one.name == "ants-syn"] == [syn.syn]
+def test_it_is_one_of_the_methods(tmp_path):
+    scale = compare_entries.Scale((24, 24), 1, 1, 1, (0,), 1, (16,), families=("abdomen",), scans=0)
+    budgets = {"steps": dict.fromkeys(compare_entries.MODELS, 1), "seconds": dict.fromkeys(compare_entries.MODELS, 1)}
+    (entry,) = [one for one in compare_entries.entries(scale, budgets)[1] if one.name == "ants-syn"]
+    assert compare_entries.contestant(entry, scale, tmp_path).run is syn.syn
