@@ -86,11 +86,15 @@ RECIPES: dict[str, Recipe] = {
         "SHMoAReg, hippocampus, trained on images alone", "shmoareg", "hippocampus", WITHOUT_LABELS
     ),
     "hippocampus-drivenmorph": Recipe(
-        "DrivenMorph, hippocampus, trained with labels", "drivenmorph", "hippocampus", WITH_LABELS
+        "DrivenMorph, hippocampus, trained with labels", "drivenmorph", "hippocampus", replace(WITH_LABELS, steps=4000)
     ),
-    "hippocampus-rman": Recipe("RMAn, hippocampus, trained with labels", "rman", "hippocampus", WITH_LABELS),
+    # As many seconds as the first one takes.
+    "hippocampus-rman": Recipe(
+        "RMAn, hippocampus, trained with labels", "rman", "hippocampus", replace(WITH_LABELS, steps=3000)
+    ),
     "hippocampus-voxelmorph": Recipe(
-        "VoxelMorph (MONAI), hippocampus, trained with labels", "voxelmorph", "hippocampus", WITH_LABELS
+        "VoxelMorph (MONAI), hippocampus, trained with labels", "voxelmorph", "hippocampus",
+        replace(WITH_LABELS, steps=3000),
     ),
     "abdomen": Recipe(
         "SHMoAReg, abdominal phantoms, trained with labels", "shmoareg", "abdomen",
