@@ -163,7 +163,8 @@ def test_amounts_are_of_pairs_of_steps_and_of_motion(asked):
 def test_the_axis_test_exchanges_the_two_directions(asked):
     tool.EXPERIMENTS["axis"](tool.QUICK)
     [call] = asked
-    original, permuted, _ = call.args
+    original, permuted, protocol = call.args
+    assert protocol == tool.routing_protocol(tool.QUICK), "routers that decide"
     assert (original.name, permuted.name, call.order) == ("original", "permuted", (1, 0))
     # a flat phantom takes the directions z and x
     assert str(tool.SCALES) in original.train[0].name
@@ -209,6 +210,8 @@ def test_stability_compares_a_network_of_each_seed(asked):
     *trained, compared = asked
     assert [(call.name, call.args[2]) for call in trained] == [("train_one", 0), ("train_one", 1)]
     assert compared.name == "seed_stability"
+    assert {call.args[0].name for call in trained} == {"original"}, "those of the axis test"
+    assert tool.SHARED["stability"] == "axis"
     assert len(compared.args[0]) == 2
     assert names(compared.args[1]) == names(trained[0].args[0].test)
 

@@ -220,14 +220,20 @@ def run_driving(scale: Scale) -> Outcome:
     return [(ex.ablation([task], protocol, variants=ex.DRIVING, more=measured, on_rows=say), protocol)]
 
 
+def far_apart(scale: Scale, name: str, motion: Motion = SCALES) -> Task:
+    return scale.task(name, train=300, motion=motion)
+
+
 def run_axis(scale: Scale) -> Outcome:
-    protocol = base_protocol(scale)
-    original, permuted = scale.task("original", motion=SCALES), scale.task("permuted", motion=SCALES.permuted(ORDER))
+    """Where the two directions move most unlike each other, and routers are trained until they decide."""
+    protocol = routing_protocol(scale)
+    original, permuted = far_apart(scale, "original"), far_apart(scale, "permuted", SCALES.permuted(ORDER))
     return [(ex.axis_test(original, permuted, protocol, order=(1, 0), on_rows=say), protocol)]
 
 
 def run_stability(scale: Scale) -> Outcome:
-    protocol, task = base_protocol(scale), scale.task("breathing", motion=BREATHING)
+    """The networks of the axis test on the original motion."""
+    protocol, task = routing_protocol(scale), far_apart(scale, "original")
     models = [ex.train_one(task, protocol, seed) for seed in protocol.seeds]
     return [(ex.seed_stability(models, task.test), protocol)]
 
@@ -367,6 +373,7 @@ EXPERIMENTS: dict[str, Callable[[Scale], Outcome]] = {
 FLAT = (
     "ablation", "axis", "contest", "stability", "decisions", "growth", "routing", "driving", "heads", "rman",
 )  # fmt: skip
+SHARED = {"stability": "axis"}  # whose networks it takes, where they are kept
 # Described and tested, not run yet: each takes hours.
 PENDING: tuple[str, ...] = ()
 
@@ -434,7 +441,11 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             began = time.perf_counter()
             scale = QUICK if options.quick else FULL
-            with nullcontext(Store(options.work)) if options.quick else kept_in(options.work / name) as store:
+            with (
+                nullcontext(Store(options.work))
+                if options.quick
+                else kept_in(options.work / SHARED.get(name, name)) as store
+            ):
                 outcome = EXPERIMENTS[name](scale)
             record = record_of(outcome, time.perf_counter() - began + store.earlier)
             record |= {"shape": scale.flat} if name in FLAT else {}
