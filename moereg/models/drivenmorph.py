@@ -34,6 +34,7 @@ from moereg.checks import check_pair, check_positive
 from moereg.fields import field_to_image, follow, sample, upsample_field
 from moereg.filters import halve
 from moereg.models.registration import Registration, Similarity, Steps
+from moereg.models.siamese import encode_both
 from moereg.nn.attention import MultiHeadAttention, MutualAttention, Windows
 from moereg.nn.blocks import PyramidEncoder
 from moereg.nn.convolution import convolution
@@ -230,12 +231,14 @@ class DrivenMorph(nn.Module):
     ) -> DrivenRegistration:
         """Register moving to fixed. Raises one sentence for NaN, wrong rank, integers, unequal shapes."""
         check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels, weights=self.parameters())
-        pyramid = [features.chunk(2) for features in self.difference.encode(torch.cat([moving, fixed]))]
-        grids = [features.shape[2:] for features, _ in pyramid]
+        moving_levels, fixed_levels, _ = encode_both(
+            lambda images: (self.difference.encode(images), None), moving, fixed, training=self.training
+        )
+        grids = [features.shape[2:] for features in fixed_levels]
 
         driven, field = [], moving.new_zeros(moving.shape[0], self.sizes.dims, *grids[-1])
-        for level in reversed(range(len(pyramid))):
-            moving_features, fixed_features = pyramid[level]
+        for level in reversed(range(len(grids))):
+            moving_features, fixed_features = moving_levels[level], fixed_levels[level]
             if driven:
                 field = upsample_field(field, grids[level])
             for _ in range(self.sizes.rounds):

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from moereg.checks import check_choice, check_pair, check_positive
 from moereg.fields import follow, identity_grid, sample, upsample, upsample_field
 from moereg.models.registration import Registration
+from moereg.models.siamese import both_directions, exchanged
 from moereg.nn.attention import MutualAttention, Windows, attention_at
 from moereg.nn.blocks import fast_layout
 from moereg.nn.convolution import convolution
@@ -258,11 +259,13 @@ class RMAn(nn.Module):
         check_positive("recursions", recursions, integer=True)
 
         fixed_maps = self.encode(fixed)  # the same in every recursion
+        once = self.training and both_directions(moving, fixed)
+        moving_maps = [exchanged(level) for level in fixed_maps] if once else self.encode(moving)
         steps, looks = [], []
         for _ in range(recursions):
             # psi_k = network(warp(moving, phi_{k-1}), fixed),   phi_k = compose(phi_{k-1}, psi_k)
-            warped = sample(moving, steps[-1]) if steps else moving
-            residual, seen = self.residual(self.encode(warped), fixed_maps, fixed.shape[2:])
+            moving_maps = self.encode(sample(moving, steps[-1])) if steps else moving_maps
+            residual, seen = self.residual(moving_maps, fixed_maps, fixed.shape[2:])
             steps.append(follow(steps[-1], residual) if steps else residual)
             looks.append(seen)
         return RecursiveRegistration(steps[-1], sample(moving, steps[-1]), tuple(steps), looks=tuple(looks))

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from moereg.checks import check_choice, check_pair
 from moereg.fields import field_to_image, follow, sample, upsample, upsample_field
 from moereg.models.registration import Registration, Steps
+from moereg.models.siamese import encode_both, exchanged
 from moereg.nn.blocks import ConvolutionBlock, MoABlock, PyramidEncoder, block_of_difference, fast_layout
 from moereg.nn.moa import MixtureOfAttentionHeads
 from moereg.nn.routing import Routing, Site
@@ -86,7 +86,8 @@ class SHMoAReg(nn.Module):
     """`model(moving, fixed) -> Registration`, images `(B, C, *S)` of any size, values about [0, 1].
 
     Routing of all layers is returned under "encoder.L.moa" and "decoder.L.shmoe" (L counts from the finest level).
-    The batch of an encoder routing is twice the model's: moving images first, then fixed ones.
+    The batch of an encoder routing is twice the model's: moving images first, then fixed ones. In a training whose
+    batch holds pairs in both directions each image is encoded once, and it is the model's (`moereg.models.siamese`).
     """
 
     name = "shmoareg"
@@ -126,12 +127,11 @@ class SHMoAReg(nn.Module):
     ) -> Registration:
         """Register moving to fixed. Raises one sentence for NaN, wrong rank, integers, unequal shapes."""
         check_pair(moving, fixed, dims=self.sizes.dims, channels=self.sizes.image_channels, weights=self.parameters())
-        pyramid, routing = self.encode(torch.cat([moving, fixed]))
-        moving_levels, fixed_levels = zip(*(features.chunk(2) for features in pyramid), strict=True)
+        moving_levels, fixed_levels, routing = encode_both(self.encode, moving, fixed, training=self.training)
 
         grids = [features.shape[2:] for features in fixed_levels]
         before, steps = None, []
-        for level in reversed(range(len(pyramid))):
+        for level in reversed(range(len(grids))):
             displacement, hidden, routed = self.decode(level, moving_levels[level], fixed_levels[level], before)
             before = displacement, hidden
             routing[routed.name] = routed
@@ -141,13 +141,13 @@ class SHMoAReg(nn.Module):
         return Registration(displacement, sample(moving, displacement), Steps.of(steps, displacement), routing)
 
     def encode(self, images: Float[Tensor, "batch channel *space"]) -> tuple[list[Tensor], dict[str, Routing]]:
-        """Features of both images (moving first, then fixed, along the batch), finest level first."""
+        """Features of all images, finest level first; a pair's two images lie half a batch apart."""
         features, pyramid, routing = images, [], {}
         for level, convolve in enumerate(self.encoder.levels):
             for block in convolve.children():
                 features = block(fast_layout(features))
             if str(level) in self.attention:
-                context = features.roll(len(features) // 2, 0) if self.sizes.context == "cross" else None
+                context = exchanged(features) if self.sizes.context == "cross" else None
                 features, routed = self.attention[str(level)](features, context)
                 routing[routed.name] = routed
             pyramid.append(features)
