@@ -551,7 +551,7 @@ plt.show()
 
 # %% [markdown]
 # Now in the explorer: point at a voxel, its window is outlined, and each head's weights are drawn over the window. (Where
-# it cannot be shown, a picture of the result stands in; the one above shows the heads.)
+# it cannot be shown, a picture stands in: where all eight heads look at the first station.)
 #
 # 1. **The right kidney's lower edge, (40, 24).** Head 0 gives most of its weight to a single token on the other side of the
 #    window. Head 5 spreads along the vessels between the kidneys. Same token, same keys: only the queries differ.

@@ -25,7 +25,7 @@
 # * name the parts of the network with their shapes, and follow a pair through it, level by level,
 # * open every decision along a guided path, and watch the decisions arise in training,
 # * ask a trained mixture whether its specialisation is real, with a control for every question,
-# * say what makes routers decide, and why nothing else does,
+# * say what makes routers decide here, and what of all that was tried does not,
 # * give a verdict on routing: what holds, what does not, and how sure that is.
 #
 # The code is `moereg/models/shmoareg.py` and `moereg/experiments/`.
@@ -126,7 +126,7 @@ plt.show()
 # ### Level by level
 #
 # **Predict: at which level is most of the motion found, the coarsest or the finest?** After each level the field is
-# brought to the full grid, so that its error can be measured.
+# brought to the full grid, so that its error can be measured; twelve pairs.
 
 # %% tags=["hide-output"]
 left = []
@@ -142,8 +142,11 @@ for earlier, later in zip(left.T, left.T[1:], strict=False):
     effect = metrics.paired_effect(later.tolist(), earlier.tolist())
     print("    changed by", effect.text(2), effect.judged("epe"))
     assert effect.judged("epe") == "better"
-found = -left.mean(0).diff()
-assert found[0] > found[1] > found[2]
+gains = -left.diff(dim=1)  # what each level takes away, (pairs, levels)
+for name, two in (("level 2 than level 1", (0, 1)), ("level 1 than level 0", (1, 2))):
+    more = metrics.paired_effect(*(gains[:, level].tolist() for level in two))
+    print(f"more found by {name}: {more.text(2)}")
+    assert (more.direction == "higher") == (two == (1, 2))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Above: fixed image and the moving image with the grid x + u(x) after levels 2, 1 and 0. Below: maps of the endpoint error before and after each level, on one colour scale; they grow darker from level to level."}}
 states = [torch.zeros_like(pair.displacement), *(u[0] for u in result.steps)]
@@ -166,8 +169,8 @@ assert shown == sorted(shown, reverse=True)
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The coarsest level finds most, with decisions at 8 × 8 places; each finer level improves on it, by less. Its field is
-# smooth because it is coarse, and it is along y: the next level finds what there is along x.
+# The coarse levels. Each level improves on those before it, the finest by least; which of the other two finds more, twelve pairs do not
+# tell. Remarkable enough: the coarsest has decisions at 8 × 8 places only.
 #
 # </details>
 #
@@ -186,6 +189,35 @@ print("the field is the experts' contributions, added per level and composed")
 coarse, fine = torch.full((1, 2, 4, 4), 1.5), torch.full((1, 2, 8, 8), 0.25)
 stepped = fields.compose(fields.upsample_field(coarse, (8, 8)), fine)
 torch.testing.assert_close(stepped, torch.full((1, 2, 8, 8), 3.25))
+
+# %% [markdown]
+# ### Along which direction?
+#
+# *A first reading may leave this section out.*
+#
+# The coarsest field looks as if it went along y alone. **Does it, in all pairs? And the others?** How far each level's residual goes along
+# either direction, in voxels of its own grid:
+
+# %% tags=["hide-output"]
+for level in (2, 1, 0):
+    steps = []
+    for one in test:
+        added = register(one).routing[f"decoder.{level}.shmoe"].contributions.sum(2)
+        steps.append(added[0].abs().mean((1, 2)))
+    down, across = torch.stack(steps).T.tolist()
+    apart = metrics.paired_effect(down, across)
+    along = f"y {np.mean(down):.3f}, x {np.mean(across):.3f}"
+    print(f"level {level}: {along}, difference {apart.text()}")
+    assert apart.direction == ("higher" if level else "lower")
+    assert level < 2 or max(across) < 0.05 * min(down), "in every pair"
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# The coarsest level moves along y and leaves x alone, in every pair; the middle one moves along both, more along y; the finest more along x.
+# Whoever reads its decisions for x on the coarsest level reads decisions about nothing: remember it below.
+#
+# </details>
 
 # %% [markdown]
 # ### Does it register?
@@ -213,7 +245,8 @@ for other in ("nothing", "Demons"):
 # ## Opened, and watched in training
 #
 # The first 250 steps of its training were made again (`make snapshots`), and this pair registered before them and after ever
-# more of them; the last state is the network that ships, after all of its steps. First as a strip, then in the explorer,
+# more of them; the last state is the network that ships, after all of its steps. (One training and one pair: a film, no experiment. The
+# record of growth, below, has five trainings.) First as a strip, then in the explorer,
 # where the slider *Training* goes through the same states. *Entropy* is given as a share of $\log N$: one where a router calls all
 # experts equal, zero where it is sure. **Predict: which comes first, good fields or sure routers?**
 
@@ -268,10 +301,9 @@ assert errors[3] > errors[0] > errors[-2] > errors[-1]
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Good fields come first. (Before them, for some tens of steps, worse ones: a network that has learned to move and not yet
-# where to.) After 250 steps it has found most of what it will ever find of the motion, while its routers have hardly begun to
-# decide: they colour near-ties, and a map that looks like anatomy is decided by a hair. When they decide after that, this
-# strip does not say; the record of growth below looks further. Keep that for the verdict.
+# Good fields come first, after some tens of steps with worse ones. After 250 steps this network has found most of what it will ever find of
+# the motion, while its routers have hardly begun to decide: they colour near-ties, and a map that looks like anatomy is decided by a hair.
+# When they decide after that, this strip does not say; the record of growth looks further. Keep that for the verdict.
 #
 # </details>
 #
@@ -364,6 +396,7 @@ assert min(row["load"] for row in findings["How is the load shared?"].rows) > 0.
 # %% [markdown]
 # **If I tell you the organ, how much do you know about the expert? More than another subject's organs at the same places would
 # tell you?** Any two smooth maps share some information. The oracle takes this network's gates and deals them out by organ.
+# "More by chance" says how many of as many routers would be found if there were nothing to find.
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Matrices of organs against experts, one per direction: how the gates of the finest layer are shared inside each organ, with bits of information above."}}
 show(findings["Do experts know the organs?"])
@@ -381,10 +414,10 @@ assert "untrained network: 0 of 6. The random-router network: 0 of 6" in told
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# No router of the decoder knows more about a subject's own organs than about another's, in the trained network as little
-# as in its two controls. The maps look like anatomy because features and organs are both smooth and both lie where they
-# always lie. Mind the oracle: with eight sections it is not found everywhere, and where it stays hidden, knowledge could too.
-# The recorded audits below have volumes, and find it everywhere.
+# In no router of the decoder do a subject's own organs tell more about the expert than another subject's do, in the trained network as
+# little as in its two controls. So a map that looks like anatomy may owe it to what all subjects share: smooth organs at like places. Mind
+# the oracle: with eight sections it is not found everywhere, and where it stays hidden, knowledge could too. The recorded audits below have
+# volumes, and find it everywhere.
 #
 # </details>
 #
@@ -395,18 +428,23 @@ show(findings["Who is missed?"])
 missed = findings["Who is missed?"].rows
 random = [row for row in missed if row["change"] == "random gates"]
 gates_cost = {row["what"]: row["epe_change"] for row in random}
-assert gates_cost["y"] > gates_cost["x"] > 0
+two = ({"change": "random gates", "what": what} for what in ("y", "x"))
+dearer = experiments.effect_between(missed, *two, "epe")
+print(f"\nrandom gates for y less random gates for x: {dearer.text(2)}")
+assert dearer.judged("epe") == "worse"
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Random gates for y, the direction of breathing, cost most. This network relies on its decisions. Whether a network *needs*
-# them is another question, for networks trained without: it comes below.
+# This network relies on its decisions: random gates cost it more than half of a voxel, and nearly all of that for y, the direction of
+# breathing. For x, random gates cost next to nothing (one draw of them). Whether a network *needs* its decisions is another question, for
+# networks trained without: it comes below.
 #
 # </details>
 #
 # **Is a router less sure where the field is wrong?** Where motion is large, errors are large, and features that differ much make
-# any router less sure. So the size of the motion is held fixed: the partial correlation is what is left.
+# any router less sure. So the size of the motion is held fixed: the partial correlation is what is left. The oracle is the error itself,
+# half of it drowned in noise: a router that knew so much would be found.
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Bars: partial rank correlation between router entropy and endpoint error for each decoder router, with the spread over pairs and marks for the controls."}}
 show(findings["Does doubt mark error?"])
@@ -477,26 +515,28 @@ for name, by_loss in slope.items():
 signs = {v > 0 for name in states for v in slope[name]["similarity"]}
 assert signs == {True, False}, "as drawn, registration asks now this, now that"
 assert all(sum(slope[name]["balance"]) > 0 for name in states), "balance: be less sure"
-similar, informed = (sum(slope["trained"][n]) for n in ("similarity", "information"))
-assert similar > 0, "trained, the similarity asks for less if anything"
-assert -0.1 * informed > 10 * similar
+similar, informed = (slope["trained"][name] for name in ("similarity", "information"))
+effect = metrics.paired_effect(similar, [0.0] * len(similar))
+print(f"trained, slope of the similarity: {effect.text(5)}")
+assert effect.direction == "higher", "it asks to be less sure"
+assert -0.1 * sum(informed) > 10 * sum(similar), "and is outweighed"
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
 # As drawn, everybody asks for next to nothing: the similarity with either sign from pair to pair, and the balance loss takes
-# back what it asks on average. In the trained network the similarity would have routers *less* sure; the information loss
-# outweighs it more than tenfold and is the only one that asks every network, on every pair, to decide. A slope at two
+# back what it asks on average. In the trained network the similarity would have routers *less* sure, on average over four pairs; the
+# information loss outweighs it more than tenfold and is the only one that asks every network, on every pair, to decide. A slope at two
 # moments does not explain a training; but it says where to look: not at an obstacle (without the balance loss routers stay
-# as undecided, see below), but at how little there is to gain. The experts are convolutions of one chain with one readout;
-# while they learn, each can be taught to do what it is given.
+# as undecided, see below), but at how little there is to gain.
 #
 # </details>
 #
-# That is a slope at two moments. What came of whole trainings, `make experiments` has recorded: five seeds each, the same
-# pairs in the same order. **Do decided routers register better? Do two seeds decide alike?**
+# What came of whole trainings, `make experiments` has recorded: five seeds each, the same pairs in the same order. *Balance* is the
+# default; *nothing asked of routers* drops that loss; *information* has the information loss in its place; *one expert* is k = 1; *frozen
+# routers* stay as they were drawn. **Do decided routers register better? Do two seeds decide alike?**
 
-# %% tags=["hide-output"] mystnb={"image": {"alt": "For each way of asking routers to decide: entropy of routers, share of voxels given to the same expert by two seeds beside independent maps, Dice and endpoint error, one dot per seed. The two settings with information have the lowest entropies."}}
+# %% tags=["hide-input", "hide-output"] mystnb={"image": {"alt": "For each way of asking routers to decide: entropy of routers, share of voxels given to the same expert by two seeds beside independent maps, Dice and endpoint error, one dot per seed. The two settings with information have the lowest entropies."}}
 record = recorded("decisions")
 rows, (protocol,) = record.finding.rows, record.protocols
 steps, seeds = protocol["training"]["steps"], len(protocol["seeds"])
@@ -515,19 +555,26 @@ for name in settings:
             effect = experiments.effect_between(rows, *two, key)
             print(f"{'':26}{key:5} {effect.text()} {effect.judged(key)}")
 display(viz.draw(record.finding))
+alike = {row["setting"]: row["same_expert"] - row["same_by_chance"] for row in rows}
+assert alike["frozen routers"] > 0.05, "who never learned agrees above chance, too"
 assert entropy["balance"] > 0.95, "balance leaves them undecided"
 lowest = sorted(entropy, key=entropy.get)[:2]
 assert all("information" in name for name in lowest)
 two = [{"setting": "information"}, {"setting": settings[0]}]
 assert experiments.effect_between(rows, *two, "dice").judged("dice") == "not told apart"
 surer = experiments.effect_between(rows, *two, "entropy").direction == "lower"
+price = {key: experiments.effect_between(rows, *two, key) for key in ("dice", "epe")}
+assert price["dice"].low > -0.01, "if decisions cost Dice, then less than a hundredth"
+assert price["epe"].high < 0.1
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# With information routers are surer, at the same accuracy: decisions are free, and bring nothing. Frozen routers, which
-# never learn at all, are not told apart from learned ones. One expert per voxel is worse in endpoint error however it is
-# asked. Two seeds agree a little more than independent maps of the same loads.
+# With information routers are surer, and accuracy is not told apart: if decisions cost Dice, then less than a hundredth, and if they bring
+# any, no more. Frozen routers, which never learn at all, are not told apart from learned ones. One expert per voxel is worse in endpoint error
+# however it is asked. Two seeds agree on more voxels than independent maps of the same loads would. But so do *frozen* ones: that much is
+# there before anything is learned (the same pairs, and experts matched after the fact), and how much of the rest is learned this record,
+# without an interval for it, does not say.
 #
 # </details>
 #
@@ -546,19 +593,22 @@ middle = experiments.effect_between(growth.rows, *last, "epe")
 print(f"endpoint error, step {looks[-1]} less {looks[-2]}: {middle.text(2)}")
 assert middle.judged("epe") == "better", "still falling"
 by_step = [[r for r in growth.rows if r["step"] == look] for look in looks]
-cost = [float(np.mean([row["gates_cost"] for row in own])) for own in by_step]
 unsure = [float(np.mean([row["entropy"] for row in own])) for own in by_step]
-leans = next(i for i, value in enumerate(cost) if value > 0.9 * cost[-1])
-print(f"reliance is there at step {looks[leans]}, entropy then {unsure[leans]:.2f}")
+at = [({"step": look}, {"step": looks[-1]}) for look in looks]
+less = [experiments.effect_between(growth.rows, *two, "gates_cost") for two in at]
+leans = next(i for i, effect in enumerate(less) if effect.direction != "lower")
+print(f"reliance (random gates), step {looks[leans]} less {looks[-1]}:", end=" ")
+print(f"{less[leans].text(2)}, entropy then {unsure[leans]:.2f}")
+assert less[leans - 1].direction == "lower"
 assert leans < len(looks) - 3
 assert unsure[leans] > 0.95
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# It still falls, so these recordings speak of networks of so many steps. Reliance (random gates in place of its own) comes
-# early and stays: it is all there while the routers are hardly surer than when they were drawn. A network leans on whatever
-# gates it grows up with, decided or not. That is no sign that they were needed.
+# It still falls, so these recordings speak of networks of so many steps. Reliance (what random gates in place of its own cost) comes
+# early: from the printed step on it is not told apart from that at the end, while the routers are hardly surer than when they were drawn. A
+# network leans on the gates it grows up with before they are decided. That is no sign that they were needed.
 #
 # </details>
 #
@@ -581,8 +631,10 @@ assert "routing follows neither" in recorded("axis").finding.sentence
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Kernels follow neither the motion nor the axis so that three short seeds could tell. Two seeds agree more than independent
-# maps do, and less than half of the voxels: there is something that routers find again, and most of the map is the seed's.
+# Kernels follow neither the motion nor the axis so that three short seeds could tell. Two seeds agree at less than half of the voxels. That is
+# more than independent maps in the mean, but the interval begins at zero and is too narrow, as its own sentence says; and routers that never
+# learned agreed above chance as well (the record of decisions). So most of the map is the seed's, and that routers find anything again is not
+# shown.
 #
 # </details>
 #
@@ -630,7 +682,9 @@ assert counts["hippocampus"]["random-router"] >= counts["hippocampus"]["trained"
 #
 # Knock-outs say what a network relies on. What it *needs*, trainings without it say. Everything that is recorded about that,
 # each variant against the same reference, three seeds or more, by one rule: the words are those of a 95 % interval over seeds
-# and pairs. **Before you unfold: which of these differences will be told apart?**
+# and pairs. *Per direction* is the layer as the chapters built it; *uniform gates* mix all experts alike everywhere; a *joint router*
+# decides once for all directions; a *plain head* is the widest kernel alone, without a router. **Before you unfold: which of these
+# differences will be told apart?**
 
 
 # %% tags=["hide-output"]
@@ -697,7 +751,7 @@ early, frozen = ablation["uniform gates"]["dice"], decisions["frozen routers"]
 scans = counts["hippocampus"]
 said = {
     "Routers can be made to decide": surer,
-    "Decisions cost no accuracy": decisions["information"] == undecided,
+    "Decisions cost less than a hundredth of Dice": price["dice"].low > -0.01,
     "A trained network relies on its decisions": gates_cost["y"] > 0.1,
     "Reliance comes before decisions": unsure[leans] > 0.95,
     "A choice beats a uniform mixture, early": early == "worse",
@@ -717,10 +771,9 @@ for claim, holds in said.items():
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# **What holds.** Routers can be made to decide, at no cost in accuracy. A trained network relies on its gates, long before
+# **What holds.** Routers can be made to decide, and accuracy is not told apart. A trained network relies on its gates, long before
 # they are decided, and most on those of the direction along which tissue moves. In short trainings a choice that differs
-# from place to place is worth more than the same mixture everywhere: it gets there sooner, and as far as these
-# records go not further.
+# from place to place is worth more than the same mixture everywhere; in long ones that is not told apart.
 #
 # **What is not shown.** That choices must be *learned*: frozen routers do as well in the trainings of the decisions record. That
 # each direction needs its own. That several kernels are better than the widest. That attention heads are needed. That routers
@@ -731,13 +784,14 @@ for claim, holds in said.items():
 # would have fallen further, so what it says is said of a long training and not of a finished one. Not shown is not refuted: the
 # intervals above say how large an advantage could still hide.
 #
-# **Why.** Registration gains next to nothing from decisions (the slopes above), because experts grow up with their gates: any
-# division of the voxels will do, if it stays put; that frozen routers do as well fits this. Then the network leans on it. Chapter 08 has
-# the control, a task in which choices pay: there are fewer experts than kinds of work. These phantoms, of mild motion
-# and one contrast, seem not to be like that.
+# **Why** that is so is not known. What was found and fits together: at the moments that were looked at, registration gains nothing from surer
+# routers; networks whose routers never learn, or whose gates are all alike, catch up in training; and a network leans on the gates it grew up
+# with. The explanation that suggests itself, experts that grow up with their gates and learn to do whatever they are given, has had no
+# experiment of its own. Chapter 08 has the counterexample, a task in which choices pay: there are fewer experts than kinds of work. Whether
+# scans of mild motion and one contrast, like these phantoms, have too few kinds of work is one more guess.
 #
-# **Before and after.** As drawn, routers are undecided. Trained with the balance loss, or with nothing asked of them, they stay
-# so. Trained with the information loss they decide, after the field has been found.
+# **Before and after.** As drawn, routers are undecided. Trained with the balance loss, or with nothing asked of them, they are so still
+# after the steps of the record. Trained with the information loss they decide, after the field has been found.
 #
 # </details>
 #

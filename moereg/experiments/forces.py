@@ -32,12 +32,16 @@ def force_against_truth(model: nn.Module, pairs: Pairs, *, untrained: nn.Module)
         model, untrained: DrivenMorph.
         pairs: never trained on, of one shape, with known displacement; two or more.
 
+    Returns:
+        Rows by "level", "round" and "control", with "angle", "rank_correlation", the number of "pairs" where anything
+        was missing, and the "angles" of those by the pair's number.
+
     Raises:
         ValueError: fewer than two pairs, or one without its true displacement.
     """
     if len(pairs) < 2 or any(pair.displacement is None for pair in pairs):
         raise ValueError("pairs must be two or more, each with its true displacement.")
-    measured: dict[tuple[int, int, str], list[tuple[float, float]]] = {}
+    measured: dict[tuple[int, int, str], dict[int, tuple[float, float]]] = {}
     for number, pair in enumerate(pairs):
         other = pairs[(number + 1) % len(pairs)]
         runs = ((model, pair), (model, other), (untrained, pair))
@@ -49,15 +53,16 @@ def force_against_truth(model: nn.Module, pairs: Pairs, *, untrained: nn.Module)
                 rounds[step.level] = rounds.get(step.level, 0) + 1
                 result = force_against_missing(step, source)
                 if result is not None:
-                    measured.setdefault((step.level, rounds[step.level], control), []).append(result)
+                    measured.setdefault((step.level, rounds[step.level], control), {})[number] = result
     rows = [
         {
             "level": level,
             "round": turn,
             "control": control,
-            "angle": float(np.mean([angle for angle, _ in values])),
-            "rank_correlation": float(np.mean([rank for _, rank in values])),
+            "angle": float(np.mean([angle for angle, _ in values.values()])),
+            "rank_correlation": float(np.mean([rank for _, rank in values.values()])),
             "pairs": len(values),
+            "angles": {number: angle for number, (angle, _) in values.items()},
         }
         for (level, turn, control), values in measured.items()
     ]

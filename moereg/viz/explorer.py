@@ -67,7 +67,10 @@ class Explorer(_View):
         **traits,
     ):
         options = {"snapshots": snapshots, "history": history, "title": title, "detail": detail}
-        payload = explorer_payload(model, pair, knockouts=knockouts, **options)
+        opened = (traits["layer"], traits["voxel"]) if {"layer", "voxel"} <= traits.keys() else None
+        if opened and not _inside(opened[1], pair.shape):
+            opened = None  # the trait's validator refuses it below
+        payload = explorer_payload(model, pair, knockouts=knockouts, opened=opened, **options)
         first = payload["layers"][0] if payload["layers"] else None
         start = {
             "voxel": tuple(payload["start"]),
@@ -86,8 +89,7 @@ class Explorer(_View):
     @traitlets.validate("voxel")
     def _check_voxel(self, proposal):
         voxel, shape = tuple(proposal["value"]), self._pair.shape
-        whole = len(voxel) == len(shape) and all(isinstance(v, int) for v in voxel)
-        if not whole or not all(0 <= v < size for v, size in zip(voxel, shape, strict=True)):
+        if not _inside(voxel, shape):
             raise traitlets.TraitError(f"voxel must be {len(shape)} whole numbers inside {shape}, got {voxel}.")
         return voxel
 
@@ -183,6 +185,11 @@ class RouterSteps(_View):
         self.payload = router_steps(
             self._model, self._pair, layer=self.layer, voxel=self.voxel, direction=self.direction, image=self.image
         )
+
+
+def _inside(voxel: tuple, shape: tuple[int, ...]) -> bool:
+    whole = len(voxel) == len(shape) and all(isinstance(v, int) for v in voxel)
+    return whole and all(0 <= v < size for v, size in zip(voxel, shape, strict=True))
 
 
 def _as_bytes(payload: dict) -> dict:

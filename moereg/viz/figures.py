@@ -5,6 +5,7 @@ display is needed. Slices are cut across the first axis (z) unless `axis` says o
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from moereg.data.pairs import Pair
 from moereg.models.registration import Registration
+from moereg.nn.moa import MixtureOfAttentionHeads
+from moereg.nn.observe import Observation
 from moereg.nn.routing import Routing
 from moereg.viz.palette import BETWEEN, MOTION, PATCH_EDGE, expert_colours
 
@@ -151,6 +154,40 @@ def overview(pair: Pair, result: Registration, *, axis: int = 0, index: int | No
         shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(routing.experts, load.tolist(), strict=True))
         text += f"; maps of the first expert in {names[0]} for {', '.join(routing.routers)}. Mean load: {shares}"
     return figure, text + "."
+
+
+@torch.no_grad()
+def heads_at(pair: Pair, seen: Observation, voxel: Sequence[int]) -> tuple[Figure, str]:
+    """The fixed image with one token, and where each head of an attention layer looks from there; of volumes its slice.
+
+    Args:
+        seen: what a `MixtureOfAttentionHeads` saw and did; of a batch of two the fixed image is the second.
+        voxel: of the image; the token that holds it is asked.
+
+    Returns:
+        The figure, titles with each head's gate, and a sentence for people who do not see it.
+    """
+    routing, last = seen.routing, slice(len(seen.features) - 1, None)
+    place = tuple(v // routing.stride for v in voxel)
+    context = None if seen.context is None else seen.context[last]
+    looks = cast(MixtureOfAttentionHeads, seen.layer).attention_from(seen.features[last], place, context)
+    gates, columns = routing.gates[(-1, 0, slice(None), *place)], -(-len(looks) // 2)
+    figure = Figure(figsize=(2.6 + 1.9 * columns, 4.1), dpi=90, facecolor="white", layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(2.6, 1.9 * columns))
+    ax = show_image(left.subplots(), pair.fixed[0], title=f"token at {tuple(voxel)}", index=voxel[0])
+    ax.plot(voxel[-1], voxel[-2], "o", color=MOTION, markersize=5)
+    axes = right.subplots(2, columns, squeeze=False).flat
+    style = {"cmap": "magma", "vmin": 0, "vmax": float(looks.max())}
+    for name, look, gate, ax in zip(routing.experts, looks, gates.tolist(), axes, strict=False):
+        drawn = ax.imshow(slice_of(look, index=place[0]), interpolation="nearest", **style)
+        ax.plot(place[-1], place[-2], "+", color="white")
+        _plain(ax, f"{name}, gate {gate:.2f}")
+    for ax in list(axes):  # those that no head has taken
+        ax.set_axis_off()
+    right.colorbar(drawn, ax=right.axes, label="weight", shrink=0.8)
+    most = ", ".join(f"{name} {float(look.max()):.0%}" for name, look in zip(routing.experts, looks, strict=True))
+    text = f"Fixed slice of {pair.name or 'a pair'} with the token at {tuple(voxel)}, and where every head of "
+    return figure, text + f"{routing.name} looks from there. The most that each gives to one token: {most}."
 
 
 def _plain(ax: Axes, title: str) -> Axes:

@@ -18,6 +18,7 @@ from moereg.data.pairs import Pair
 from moereg.fields import warp_labels
 from moereg.metrics import dice, endpoint_error
 from moereg.models.registration import Registration, labels_for
+from moereg.nn.moa import MixtureOfAttentionHeads
 from moereg.nn.observe import Observation, find_routers, observe, rerouted
 from moereg.nn.shmoe import DIRECTIONS
 from moereg.regularity import fold_fraction
@@ -51,6 +52,7 @@ def explorer_payload(
     title: str | None = None,
     detail: str = "page",
     poster: bool = True,
+    opened: tuple[str, tuple[int, ...]] | None = None,
 ) -> dict:
     """Run `model` on `pair` and pack what the explorer shows.
 
@@ -63,6 +65,7 @@ def explorer_payload(
         title: shown above the explorer; default the pair's name.
         detail: "page" keeps a 48³ pair under two megabytes, "full" stores every voxel of every routed layer.
         poster: also draw the picture that stands in where JavaScript is off.
+        opened: layer and voxel that the view opens at. Where heads attend there, the picture shows those.
     """
     was_training = model.training
     model.eval()
@@ -75,7 +78,9 @@ def explorer_payload(
         with observe(model) as seen:
             result = model(moving, fixed, **labels)
         variants = _knockouts(partial(model, **labels), find_routers(model), moving, fixed, result) if knockouts else []
-        return pack_result(
+        asked = seen.get(opened[0]) if opened and poster else None
+        heads = asked is not None and isinstance(asked.layer, MixtureOfAttentionHeads)
+        packed = pack_result(
             pair,
             result,
             observed=seen,
@@ -84,8 +89,11 @@ def explorer_payload(
             history=history,
             title=title,
             detail=detail,
-            poster=poster,
+            poster=poster and not heads,
         )
+        if asked is not None and opened is not None and heads:
+            packed["poster"] = _poster_of_heads(pair, asked, opened[1])
+        return packed
     finally:
         model.train(was_training)
 
@@ -209,6 +217,14 @@ def _poster(pair: Pair, result: Registration) -> dict[str, str]:
     from moereg.viz.figures import overview  # matplotlib is slow to import
 
     figure, text = overview(pair, result)
+    return {"src": figure_source(figure), "alt": text}
+
+
+def _poster_of_heads(pair: Pair, seen: Observation, voxel: tuple[int, ...]) -> dict[str, str]:
+    """The same for a view that opens at a layer of attention heads."""
+    from moereg.viz.figures import heads_at
+
+    figure, text = heads_at(pair, seen, voxel)
     return {"src": figure_source(figure), "alt": text}
 
 

@@ -173,7 +173,16 @@ def test_the_other_pair_is_the_next_one(pairs):
         body = other.region[0, ::2, ::2]
         ranks.append(spearmanr(force.norm(dim=0)[body].numpy(), missing.norm(dim=0)[body].numpy()).statistic)
     assert row["angle"] == pytest.approx(sum(angles) / 4, rel=1e-3)
+    assert row["angles"] == pytest.approx(dict(enumerate(angles)), rel=1e-3)
     assert row["rank_correlation"] == pytest.approx(sum(ranks) / 4, abs=1e-3)
+
+
+def test_angles_keep_the_number_of_their_pair_where_another_has_nothing_to_miss(pairs):
+    still = replace(pairs[1], displacement=torch.zeros_like(pairs[1].displacement))
+    some = [pairs[0], still, pairs[2]]
+    rows = force_against_truth(Oracle(some, 1.0), some, untrained=Oracle(some, 1.0)).rows
+    own = next(r for r in rows if (r["level"], r["round"], r["control"]) == (1, 1, "own"))
+    assert (own["pairs"], sorted(own["angles"])) == (2, [0, 2])
 
 
 def test_noise_points_anywhere(pairs):

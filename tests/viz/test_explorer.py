@@ -86,6 +86,20 @@ def test_places_without_widgets_get_a_picture_and_its_text(explorer):
     assert metadata["image/png"]["alt"].startswith("Fixed, moving and warped slice")
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_opened_at_attention_the_picture_shows_its_heads(dims, request):
+    pair, model = request.getfixturevalue(f"pair{dims}"), request.getfixturevalue(f"model{dims}")
+    voxel = (5, 6, 7)[-dims:]
+    asked = Explorer(model, pair, knockouts=False, layer="encoder.1.moa", voxel=voxel)
+    data, metadata = asked._repr_mimebundle_()
+    assert data["image/png"].startswith("iVBOR")
+    text = metadata["image/png"]["alt"]
+    assert f"token at {voxel}" in text
+    assert "every head of encoder.1.moa" in text
+    decoder = Explorer(model, pair, knockouts=False, layer="decoder.0.shmoe", voxel=voxel)
+    assert "Fixed, moving and warped" in decoder._repr_mimebundle_()[1]["image/png"]["alt"]
+
+
 def test_it_answers_the_view(explorer, monkeypatch):
     sent = []
     monkeypatch.setattr(type(explorer), "send", lambda self, content, **_: sent.append(content))
@@ -165,7 +179,7 @@ def test_detail_and_knockouts_reach_the_payload(model2, pair2, monkeypatch):
     )
     view = Explorer(model2, pair2, detail="full", title="t")
     expected = {"snapshots": (), "history": None, "title": "t", "detail": "full"}
-    assert asked == [expected | {"knockouts": True}]
+    assert asked == [expected | {"knockouts": True, "opened": None}]
     assert len(view.payload["knockouts"]) == 12
     view.temperature = 2.0
     assert asked[1] == expected | {"knockouts": False, "poster": False}

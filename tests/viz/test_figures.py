@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 
 from moereg.data import Pair
 from moereg.models.registration import Registration
+from moereg.nn.observe import observe
 from moereg.nn.routing import Routing
 from moereg.viz import palette
 from moereg.viz.figures import (
     expert_legend,
+    heads_at,
     overview,
     show_arrows,
     show_experts,
@@ -70,6 +72,25 @@ def test_the_overview_has_a_sentence(dims, request):
     assert len(figure.axes) == 3 + dims
     assert "first expert in decoder.0.shmoe" in text
     assert text.endswith("%.")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_heads_are_those_of_the_token_and_of_the_fixed_image(dims, request):
+    pair, model = request.getfixturevalue(f"pair{dims}"), request.getfixturevalue(f"model{dims}")
+    with torch.no_grad(), observe(model) as seen:
+        model(pair.moving[None], pair.fixed[None])
+    one = seen["encoder.1.moa"]
+    voxel = (9, 6, 5)[-dims:]
+    place = tuple(v // one.routing.stride for v in voxel)
+    figure, text = heads_at(pair, one, voxel)
+    looks = one.layer.attention_from(one.features[1:], place)
+    shown = [ax for ax in figure.axes if ax.images and ax.get_title().startswith("head")]
+    assert len(shown) == len(looks) == 4
+    for ax, look, gate in zip(shown, looks, one.routing.gates[(1, 0, slice(None), *place)], strict=True):
+        assert np.allclose(ax.images[0].get_array(), slice_of(look, index=place[0]))
+        assert ax.get_title().endswith(f"gate {gate:.2f}")
+        assert ax.lines[0].get_xydata().tolist() == [[place[-1], place[-2]]]
+    assert f"head 0 {looks[0].max():.0%}" in text
 
 
 # ------------------------------------------------------------------------------- drawn data, with every axis its own
