@@ -12,9 +12,10 @@ from torch import Tensor
 from moereg.alignment import Alignment, align, common_frame, same_grid
 from moereg.apply import measures, methods
 from moereg.apply.page import write_page
-from moereg.apply.preprocessing import as_seen, far_from_training, normalised
+from moereg.apply.preprocessing import far_from_training, normalised
 from moereg.apply.scans import Scan, canonical, check_apart, itk_elsewhere, read_scan, write_field, write_scan
 from moereg.apply.verdict import Findings, told_inverse, verdict
+from moereg.apply.views import as_seen
 from moereg.data.filepairs import normalise
 from moereg.data.onegrid import thin_axis
 from moereg.data.pairs import Pair
