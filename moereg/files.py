@@ -4,6 +4,7 @@
         save_file(tensors, unfinished)
     write_text_whole(path, text)         # reports, receipts
     write_json_whole(path, value)
+    with together(paths) as unfinished:  # several files of one result: all of them or none
     check_target(path, inputs=[...])     # before hours of work: can it be written, and is it nothing of the user's?
     check_folder(out)
     with reserved(out):                  # one training at a time
@@ -17,8 +18,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MODE = 0o644  # readable for the group that shares the folder; safetensors and mkstemp would leave 0o600
@@ -48,6 +49,48 @@ def whole(path: str | Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def together(paths: Sequence[str | Path]) -> Iterator[list[Path]]:
+    """Where to write files that belong together and shall lie in one folder. Each keeps its name; they are put in place
+    one after another when all are written, and if the block fails none is.
+
+    Raises:
+        ValueError: as `whole`.
+        FileNotFoundError: the block ended without having written all of them.
+    """
+    targets = [Path(os.path.realpath(path)) for path in paths]
+    for target in targets:
+        _require_file(target)
+    out = Path(paths[0]).parent
+    made = next((place for place in (*reversed(out.parents), out) if not place.exists()), None)
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=out, prefix=".unfinished-"))
+    try:
+        unfinished = [folder / Path(path).name for path in paths]
+        yield unfinished
+        for here, target in zip(unfinished, targets, strict=True):
+            if not here.is_file():
+                raise FileNotFoundError(f"{target} was to be written, but nothing was written to {here}.")
+        for here, target in zip(unfinished, targets, strict=True):
+            here.chmod(MODE)
+            shutil.move(here, target)  # a link may lead to another file system
+        made = None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if made is not None:
+            _remove_empty(out, made)
+
+
+def _remove_empty(folder: Path, last: Path) -> None:
+    """A folder and those above it, up to the last, as long as they are empty."""
+    with suppress(OSError):
+        while True:
+            folder.rmdir()
+            if folder == last:
+                return
+            folder = folder.parent
 
 
 def write_text_whole(path: str | Path, text: str) -> Path:

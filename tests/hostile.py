@@ -19,6 +19,7 @@ BYTES, SECONDS = 10**9, 5
 
 def main(cases: str) -> None:
     """All cases, one after another."""
+    from moereg.apply.scans import read_field, read_scan
     from moereg.data import datasets, load_displacement, load_grid, load_labels, load_volume
     from moereg.data.tables import read_rows
     from moereg.models import load_model
@@ -27,6 +28,7 @@ def main(cases: str) -> None:
     loaders = {
         "image": load_volume, "labels": load_labels, "grid": load_grid, "field": load_displacement,
         "weights": load_model, "table": read_rows, "pairs": datasets.load, "run": read_run,
+        "any field": read_field, "any image": read_scan,
     }  # fmt: skip
     signal.signal(signal.SIGPROF, _too_long)
     bound_memory()

@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from moereg.apply import Findings, apply_file, compose_files, invert_file, methods, page, register_files, verdict
+from moereg.apply import (
+    Findings,
+    apply_file,
+    compose_files,
+    fieldfiles,
+    invert_file,
+    methods,
+    page,
+    register_files,
+    registering,
+    verdict,
+)
 from moereg.apply.scans import write_field
 from moereg.apply.verdict import told_inverse
 from moereg.data.volumes import Grid
@@ -87,6 +98,45 @@ def test_what_is_missing_is_named_and_nothing_is_written(files, missing):
             files / "moving.nii.gz", files / "fixed.nii.gz", weights=files / "w.safetensors", out=files / "o"
         )
     assert not (files / "o").exists()
+
+
+def test_where_the_report_fails_nothing_is_left(files, monkeypatch):
+    """Neither the files that were ready by then, nor folders; what was there before stays."""
+
+    def fail(path, *_, **__):
+        path.write_text("half")
+        raise OSError("no page today")
+
+    monkeypatch.setattr(registering, "write_page", fail)
+    given = {"weights": files / "w.safetensors", "init": "none", "device": "cpu"}
+    pair = files / "moving.nii.gz", files / "fixed.nii.gz"
+    (files / "old").mkdir()
+    (files / "old" / "warped.nii.gz").write_text("mine")
+    for out in (files / "new" / "deep", files / "old"):
+        with pytest.raises(OSError, match="no page today"):
+            register_files(*pair, out=out, **given)
+    assert not (files / "new").exists()
+    assert [path.name for path in (files / "old").iterdir()] == ["warped.nii.gz"]
+    assert (files / "old" / "warped.nii.gz").read_text() == "mine"
+
+
+def test_where_to_write_is_looked_at_before_any_work(files, monkeypatch):
+    monkeypatch.setattr(registering, "align", None)  # whoever gets so far fails
+    monkeypatch.setattr(registering, "read_scan", None)
+    monkeypatch.setattr(fieldfiles, "read_field", None)
+    pair = files / "moving.nii.gz", files / "fixed.nii.gz"
+    (files / "taken" / "report.html").mkdir(parents=True)
+    for out, words in ((pair[0], "must be a folder, but"), (files / "taken", "can be replaced, got a folder")):
+        with pytest.raises((OSError, ValueError), match=words):
+            register_files(*pair, out=out)
+    place = pair[0] / "x.nii.gz"
+    for call in (
+        lambda: apply_file(*pair, out=place),
+        lambda: compose_files(*pair, out=place),
+        lambda: invert_file(pair[0], out=place),
+    ):
+        with pytest.raises(OSError, match="must be a folder, but"):
+            call()
 
 
 def test_everything_that_may_be_asked_for(files):

@@ -325,6 +325,14 @@ def checkpoint(**changes):
     return make
 
 
+def field(folder: Path, vectors: np.ndarray) -> bytes:
+    """`f.nii`, a displacement file, and its bytes."""
+    image = nib.Nifti1Image(vectors.astype(np.float32), np.eye(4))
+    image.header.set_intent("vector")
+    nib.save(image, folder / "f.nii")
+    return (folder / "f.nii").read_bytes()
+
+
 EXPLORE = "explore --weights w.safetensors --data pairs.csv --out"
 EVALUATE = "evaluate --method identity --data t.csv"
 WEIGHTS = "evaluate --weights x.safetensors --data pairs.csv"
@@ -547,6 +555,92 @@ COMMANDS = {
         nothing,
         "register a.nii b.nii.gz --weights a.nii --out new",
         "a.nii must be a whole safetensors",
+    ),
+    "register, one image": (nothing, "register a.nii --out new", "register needs two images, MOVING and FIXED, or"),
+    "register, out a file": (nothing, "register a.nii b.nii.gz --out a.nii", "a.nii must be a folder, but"),
+    "register, out below a file": (nothing, "register a.nii b.nii.gz --out a.nii/x", "a.nii/x must be a folder, but"),
+    "register, report a pipe": (
+        lambda folder: (os.mkdir(folder / "out"), pipe("out/report.html")(folder)),
+        "register a.nii b.nii.gz --method identity --init none --out out",
+        "report.html must be a file that can be replaced, got a pipe",
+    ),
+    "register, report a folder": (
+        lambda folder: os.makedirs(folder / "out" / "report.html"),
+        "register a.nii b.nii.gz --method identity --init none --out out",
+        "report.html must be a file that can be replaced, got a folder",
+    ),
+    "register, labels of halves": (
+        nothing,
+        "register a.nii b.nii.gz --labels a.nii --out new",
+        "a.nii must hold labels, whole numbers from zero on",
+    ),
+    "register, fixed labels alone": (
+        nothing,
+        "register a.nii b.nii.gz --fixed-labels labels.nii --out new",
+        "--fixed-labels needs --labels, the labels of the moving image",
+    ),
+    "register, empty mask": (
+        lambda folder: save_volume(folder / "m.nii", torch.zeros(SHAPE), np.eye(4)),
+        "register a.nii b.nii.gz --mask m.nii --out new",
+        "--mask m.nii must be above zero somewhere",
+    ),
+    "register, refine": (nothing, "register a.nii b.nii.gz --refine -1 --out new", "--refine must be zero or more"),
+    "register, method": (nothing, "register a.nii b.nii.gz --method syn --out new", "--method must be among identity"),
+    "register, table missing": (nothing, "register --data t.csv --out new", "t.csv must be a table of pairs, but"),
+    "register, table and images": (
+        nothing,
+        "register a.nii b.nii.gz --data pairs.csv --out new",
+        "--data names the pairs; leave a.nii out, or --data",
+    ),
+    # Fields
+    "apply, no field": (nothing, "apply z.nii a.nii --out o.nii", "z.nii must be a NIfTI file, but there is no such"),
+    "apply, an image as a field": (nothing, "apply a.nii a.nii --out o.nii", "a.nii must hold a displacement of shape"),
+    "apply, a pipe": (pipe("p.nii"), "apply p.nii a.nii --out o.nii", "p.nii must be a NIfTI file, but it is none"),
+    "apply, field NaN": (
+        lambda folder: field(folder, np.full((*SHAPE, 1, 3), np.nan)),
+        "apply f.nii a.nii --out o.nii",
+        "f.nii must hold finite values only, got NaN or infinity",
+    ),
+    "apply, flat field NaN": (
+        lambda folder: field(folder, np.full((6, 5, 1, 1, 2), np.nan)),
+        "apply f.nii a.nii --out o.nii",
+        "f.nii must hold finite values only, got NaN or infinity",
+    ),
+    "apply, flat field cut": (
+        lambda folder: (folder / "f.nii").write_bytes(field(folder, np.zeros((6, 5, 1, 1, 2)))[:-9]),
+        "apply f.nii a.nii --out o.nii",
+        "f.nii must be a whole NIfTI file, but its header claims (6, 5, 1, 1, 2) voxels",
+    ),
+    "apply, flat field damaged": (
+        lambda folder: (folder / "f.nii.gz").write_bytes(
+            flip(gzip.compress(field(folder, np.zeros((6, 5, 1, 1, 2)))), -6)
+        ),
+        "apply f.nii.gz a.nii --out o.nii",
+        "f.nii.gz must be a whole NIfTI file, but its voxels cannot be read (CRC check failed",
+    ),
+    "apply, a flat field to a volume": (
+        lambda folder: field(folder, np.zeros((6, 5, 1, 1, 2))),
+        "apply f.nii a.nii --out o.nii",
+        "f.nii and a.nii must both be 2-D files or both have three axes",
+    ),
+    "apply, out a field": (
+        lambda folder: field(folder, np.zeros((*SHAPE, 1, 3))),
+        "apply f.nii a.nii --out f.nii",
+        "f.nii is an input and would be overwritten by f.nii",
+    ),
+    "apply, out below a file": (nothing, "apply a.nii a.nii --out b.nii.gz/o.nii", "must be a folder, but"),
+    "apply, out no NIfTI": (nothing, "apply a.nii a.nii --out o.png", "--out must end in .nii or .nii.gz, got o.png"),
+    "compose, an image as a field": (nothing, "compose a.nii a.nii --out o.nii", "a.nii must hold a displacement of"),
+    "compose, out a folder": (
+        lambda folder: os.mkdir(folder / "d.nii"),
+        "compose a.nii a.nii --out d.nii",
+        "d.nii must be a file that can be replaced, got a folder",
+    ),
+    "invert, an image as a field": (nothing, "invert a.nii --out o.nii", "a.nii must hold a displacement of shape"),
+    "invert, like nothing": (
+        lambda folder: field(folder, np.zeros((*SHAPE, 1, 3))),
+        "invert f.nii --like z.nii --out o.nii",
+        "z.nii must be a NIfTI file, but there is no such file",
     ),
 }
 

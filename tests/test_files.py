@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from moereg import files
-from moereg.files import check_folder, check_target, reserved, whole, write_text_whole
+from moereg.files import check_folder, check_target, reserved, together, whole, write_text_whole
 
 
 def names(folder) -> list[str]:
@@ -203,3 +203,35 @@ def test_every_text_file_is_opened_with_its_encoding():
                 if not binary and not other and "encoding" not in {keyword.arg for keyword in node.keywords}:
                     found.append(f"{path.name}:{node.lineno}")
     assert found == []
+
+
+def test_files_that_belong_together_are_there_all_or_none(tmp_path):
+    """A link stays a link; folders that were made go again where nothing comes into them."""
+    paths = [tmp_path / "new" / "deep" / name for name in ("a.txt", "b.txt")]
+    for ready, words in ((1, "was to be written, but nothing was"), (2, "stop")):
+
+        def write(ready=ready):
+            with together(paths) as unfinished:
+                for path in unfinished[:ready]:
+                    path.write_text("new")
+                if ready == 2:
+                    raise OSError("stop")
+
+        with pytest.raises(OSError, match=words):
+            write()
+        assert names(tmp_path) == []
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "kept" / "a.txt").symlink_to(tmp_path / "real.txt")
+    targets = [tmp_path / "kept" / name for name in ("a.txt", "b.txt")]
+    with together(targets) as unfinished:
+        assert [path.name for path in unfinished] == ["a.txt", "b.txt"]
+        for path in unfinished:
+            path.write_text("new")
+        assert (tmp_path / "real.txt").read_text() == "old"
+    assert names(tmp_path / "kept") == ["a.txt", "b.txt"]
+    assert targets[0].is_symlink()
+    assert (tmp_path / "real.txt").read_text() == (tmp_path / "kept" / "b.txt").read_text() == "new"
+    (tmp_path / "kept" / "c").mkdir()
+    with pytest.raises(ValueError, match="can be replaced, got a folder"), together([tmp_path / "kept" / "c"]):
+        pass

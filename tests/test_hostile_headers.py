@@ -166,9 +166,12 @@ def written(path, data):
 
 WIDE = {"widths": [4096] * 3, "decoder_widths": [4096] * 3}
 FAR = {"a": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}
+FLAT = (30000, 30000, 1, 1, 2)
 # what is hostile -> (loaders, how to make it)
 HARMFUL = {
-    **{name: (("image", "labels", "field", "grid"), make) for name, make in HOSTILE.items()},
+    **{name: (("image", "labels", "field", "grid", "any field", "any image"), make) for name, make in HOSTILE.items()},
+    "a 2-D field of 7 GB": (("any field",), lambda path: plain(path, FLAT, np.float32)),
+    "packed, a 2-D field of 7 GB": (("any field",), lambda path: bomb(path, FLAT, np.float32, blocks=2)),
     "a network of 10^10 numbers": (("weights",), lambda path: claim(path, WIDE)),
     "a kernel of 4095^3": (("weights",), lambda path: claim(path, {"kernel_sizes": [1, 4095]})),
     "sizes as deep as a header is long": (("weights",), lambda path: claim(path, json.loads("[" * 900 + "]" * 900))),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from moereg.apply.scans import check_apart, check_ending, read_field, read_scan, write_field, write_scan
+from moereg.apply.scans import check_ending, check_outputs, read_field, read_scan, write_field, write_scan
 from moereg.apply.verdict import told_inverse
 from moereg.physical import compose, covered, invert, pull
 
@@ -24,7 +24,7 @@ def apply_file(field: str | Path, image: str | Path, *, out: str | Path, labels:
     """
     out = Path(out)
     check_ending(out)
-    check_apart([out], [Path(field), Path(image)])
+    check_outputs([out], [Path(field), Path(image)])
     map_, flat = read_field(field)
     scan = read_scan(image, labels=labels)
     if flat != scan.flat:
@@ -46,7 +46,7 @@ def compose_files(first: str | Path, second: str | Path, *, out: str | Path) -> 
     """
     out = Path(out)
     check_ending(out)
-    check_apart([out], [Path(first), Path(second)])
+    check_outputs([out], [Path(first), Path(second)])
     (one, flat), (other, other_flat) = read_field(first), read_field(second)
     if flat != other_flat:
         raise ValueError(f"{first} and {second} must both be 2-D fields or both have three axes.")
@@ -67,7 +67,7 @@ def invert_file(field: str | Path, *, out: str | Path, like: str | Path | None =
     """
     out = Path(out)
     check_ending(out)
-    check_apart([out], [Path(field), None if like is None else Path(like)])
+    check_outputs([out], [Path(field), None if like is None else Path(like)])
     map_, flat = read_field(field)
     grid = map_.grid if like is None else read_scan(like).grid
     back = invert(map_, replace(grid, name=str(out)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from moereg.apply.preprocessing import predict_as_trained
+from moereg.apply.views import predict_as_trained
 from moereg.classical import METHODS, greedy_correlation
 from moereg.data.datasets import HIPPOCAMPUS_SHAPE
 from moereg.data.phantoms import ANATOMIES

@@ -12,13 +12,15 @@ from torch import Tensor
 from moereg.alignment import Alignment, align, common_frame, same_grid
 from moereg.apply import measures, methods
 from moereg.apply.page import write_page
-from moereg.apply.preprocessing import as_seen, far_from_training, normalised
-from moereg.apply.scans import Scan, canonical, check_apart, itk_elsewhere, read_scan, write_field, write_scan
+from moereg.apply.preprocessing import far_from_training, normalised
+from moereg.apply.scans import Scan, canonical, check_outputs, itk_elsewhere, read_scan, write_field, write_scan
 from moereg.apply.verdict import Findings, told_inverse, verdict
+from moereg.apply.views import as_seen
 from moereg.data.filepairs import normalise
 from moereg.data.onegrid import thin_axis
 from moereg.data.pairs import Pair
 from moereg.data.volumes import Grid, Volume
+from moereg.files import together
 from moereg.models import TrainedOn
 from moereg.physical import as_stored, covered, invert, jacobian, on_own_axes, pull, whole_map
 from moereg.regularity import fold_fraction
@@ -94,9 +96,9 @@ def register_files(
     """
     out, started = Path(out), time.perf_counter()
     methods.check_options(weights, method, refine_steps, similarity, mask is not None)
-    inputs = _read(moving, fixed, labels, fixed_labels, mask)
     targets = _targets(out, labels is not None, inverse, with_jacobian, report)
-    check_apart(targets, [moving, fixed, labels, fixed_labels, mask])
+    check_outputs(targets, [moving, fixed, labels, fixed_labels, mask])
+    inputs = _read(moving, fixed, labels, fixed_labels, mask)
     thin = thin_axis(canonical(inputs.fixed.volume).grid)
     how = {"refine_steps": refine_steps, "similarity": similarity or "lncc", "device": device}
     dims = 3 if thin is None else 2
@@ -139,24 +141,24 @@ def register_files(
     said.append(verdict(findings))
     numbers = _numbers(agreement, findings, dices) | {"verdict": said[-1]}
 
-    out.mkdir(parents=True, exist_ok=True)
     flat = inputs.fixed.flat
-    write_scan(targets[0], warped.float(), inputs.fixed.grid, flat=flat)
-    write_field(targets[1], whole, flat=flat)
-    rest = iter(targets[2:])
-    if inputs.labels is not None:
-        moved, _ = pull(inputs.labels.data, inputs.labels.grid, whole, mode="nearest")
-        write_scan(next(rest), moved.round().long(), inputs.fixed.grid, flat=flat)
-    if with_jacobian:
-        write_scan(next(rest), jacobian(whole)[None].float(), inputs.fixed.grid, flat=flat)
-    if inverse:
-        back = invert(whole, inputs.moving.grid)
-        write_field(next(rest), back.field, flat=inputs.moving.flat)
-        said.insert(-1, told_inverse(back.residual[back.reached], back.reached))
-    if report:
-        seconds = time.perf_counter() - started
-        told = {"said": said, "findings": findings, "dices": dices, "seconds": seconds}
-        write_page(next(rest), pair, forward, chosen.model, as_seen(pair, chosen.trained), **told)
+    with together(targets) as unfinished:
+        write_scan(unfinished[0], warped.float(), inputs.fixed.grid, flat=flat)
+        write_field(unfinished[1], whole, flat=flat)
+        rest = iter(unfinished[2:])
+        if inputs.labels is not None:
+            moved, _ = pull(inputs.labels.data, inputs.labels.grid, whole, mode="nearest")
+            write_scan(next(rest), moved.round().long(), inputs.fixed.grid, flat=flat)
+        if with_jacobian:
+            write_scan(next(rest), jacobian(whole)[None].float(), inputs.fixed.grid, flat=flat)
+        if inverse:
+            back = invert(whole, inputs.moving.grid)
+            write_field(next(rest), back.field, flat=inputs.moving.flat)
+            said.insert(-1, told_inverse(back.residual[back.reached], back.reached))
+        if report:
+            seconds = time.perf_counter() - started
+            told = {"said": said, "findings": findings, "dices": dices, "seconds": seconds}
+            write_page(next(rest), pair, forward, chosen.model, as_seen(pair, chosen.trained), **told)
     seconds = round(time.perf_counter() - started, 2)
     return Registered(targets, said, numbers | {"seconds": seconds})
 

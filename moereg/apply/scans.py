@@ -7,7 +7,6 @@ file's affine but its first two axes, so a 2-D file must lie in the plane of the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -21,13 +20,13 @@ from moereg.data.volumes import (
     Volume,
     axes_of,
     corner_distance,
-    load_displacement,
     load_flat,
     load_labels,
+    load_vectors,
     load_volume,
     save_volume,
 )
-from moereg.files import whole
+from moereg.files import check_target, whole
 from moereg.physical import Displacement, image_of
 
 ENDINGS = (".nii", ".nii.gz")
@@ -131,17 +130,12 @@ def read_field(path: str | Path) -> tuple[Displacement, bool]:
     """A displacement file of ITK, ANTs or this library, and whether it is 2-D.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_displacement`.
+        FileNotFoundError, ValueError: as `load_vectors`.
     """
-    flat = _is_flat_field(path)
-    grid = Grid((1, 1, 1), np.eye(4)) if flat else load_displacement(path, canonical=False).grid
-    image = _load(path)
-    vectors = np.asarray(image.dataobj, dtype=np.float64)[:, :, :, 0]  # all digits, unlike displacements in voxels
+    vectors, grid = load_vectors(path)
+    flat = vectors.shape[-1] == 2
     if flat:
-        if not np.isfinite(vectors).all():
-            raise ValueError(f"{path} must hold finite values only, got NaN or infinity.")
         vectors = np.concatenate([vectors, np.zeros_like(vectors[..., :1])], -1)
-        grid = Grid((1, image.shape[1], image.shape[0]), np.array(image.affine), str(path))
     ras = np.ascontiguousarray((vectors * [-1, -1, 1]).T)
     return Displacement(torch.from_numpy(ras), grid), flat
 
@@ -157,16 +151,19 @@ def check_ending(path: Path) -> None:
         raise ValueError(f"--out must end in .nii or .nii.gz, got {path}.")
 
 
-def check_apart(written: Sequence[Path], read: Sequence[str | Path | None]) -> None:
-    """No output may be one of the inputs, under any name.
+def check_outputs(written: Sequence[Path], read: Sequence[str | Path | None]) -> None:
+    """Before any work: every output can be written, and none is one of the inputs, under any name.
 
     Raises:
-        ValueError: one is.
+        ValueError: one is an input, or taken by what is no file.
+        NotADirectoryError, PermissionError: its folder cannot be made or written to.
     """
     for path in read:
         for target in written:
             if path is not None and Path(path).exists() and target.exists() and target.samefile(path):
                 raise ValueError(f"{path} is an input and would be overwritten by {target}; choose another --out.")
+    for target in written:
+        check_target(target)
 
 
 def _save(path: Path, image: nib.Nifti1Image) -> None:
@@ -175,21 +172,9 @@ def _save(path: Path, image: nib.Nifti1Image) -> None:
         nib.save(image, unfinished)
 
 
-def _load(path: str | Path) -> nib.Nifti1Image:
-    return cast(nib.Nifti1Image, nib.load(path, mmap=False))
-
-
 def _grid(data: Tensor, affine: np.ndarray, name: str) -> Grid:
     depth, height, width = data.shape[1:]
     return Grid((depth, height, width), affine, name)
-
-
-def _is_flat_field(path: str | Path) -> bool:
-    try:
-        shape = _load(path).shape
-    except Exception:
-        return False
-    return len(shape) == 5 and shape[2:] == (1, 1, 2)
 
 
 def _read_flat(path: str | Path, labels: bool) -> Volume:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moereg.cli import describing, registering, training
 from moereg.cli.datasets import add_commands as _add_data_commands
@@ -19,6 +20,9 @@ from moereg.cli.registering import run_apply, run_compose, run_invert, run_regis
 from moereg.cli.threads import let_threads_sleep
 from moereg.cli.training import run_train
 from moereg.processes import this_process
+
+if TYPE_CHECKING:
+    from moereg.apply.views import SetView
 
 __all__ = [
     "main",
@@ -158,6 +162,8 @@ def run_demo(options: argparse.Namespace) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """`moereg evaluate`"""
+    from moereg.apply.methods import trained_on
+    from moereg.apply.views import view_of_set
     from moereg.classical import METHODS
     from moereg.data import datasets
     from moereg.files import check_target, write_json_whole
@@ -180,23 +186,29 @@ def run_evaluate(options: argparse.Namespace) -> None:
     use_own_gpu()
     methods = {name: METHODS[name] for name in options.method}
     networks = {weights: load_model(weights).to(device) for weights in options.weights}
-    methods |= networks
-    if options.refine:
-        methods |= {f"{name}, refined": Refined(model, options.refine) for name, model in networks.items()}
-    if not methods:
+    if not methods | networks:
         raise ValueError("--weights or --method must name something to evaluate, got neither.")
     pairs = datasets.load(options.data, "test", count=options.pairs)
     if options.json is not None:
         check_target(options.json, _inputs(options.data, pairs))
     say_of_table(options.data, pairs)
+    views = {weights: view_of_set(pairs, trained_on(weights)[0]) for weights in networks}
+    methods |= {weights: views[weights].method(model) for weights, model in networks.items()}
+    if options.refine:
+        methods |= {f"{name}, refined": Refined(methods[name], options.refine) for name in networks}
+        views |= {f"{name}, refined": view for name, view in views.items()}
     for sentence in _about_masks(options.data, pairs, methods):
         say(sentence)
     for weights in networks:
+        _say_of_view(weights, views[weights])
         seen = seen_in_training(read_provenance(weights), pairs)
         if seen:
             say(f"{weights} was trained on {seen} of the scans in {options.data}: no test of what it does on new ones")
     with joined() as own:
-        table = evaluate(methods, pairs, device=device, progress=own.first, own=own)
+        table: dict[str, dict] = {}
+        for name, method in methods.items():
+            seen_by = views[name].pairs if name in views else pairs
+            table |= evaluate({name: method}, seen_by, device=device, progress=own.first, own=own)
     if own.first:
         print(text_table(table))
         if options.json is not None:
@@ -219,8 +231,22 @@ def _about_masks(data: str, pairs, methods: dict) -> list[str]:
     return [f"{data}: fixed_mask of {count} pairs is {'; '.join(parts)}; Dice and errors count everywhere", *told]
 
 
+def _say_of_view(weights: str, view: "SetView", index: int = 0) -> None:
+    """What becomes of a pair before this network sees it, and whether it is far from its training."""
+    from moereg.apply.preprocessing import far_from_training
+
+    if view.trained is None:
+        return
+    pair = view.pair(index)
+    _, warnings = far_from_training([pair.moving, pair.fixed], pair.spacing or view.trained.spacing or (), view.trained)
+    for sentence in filter(None, [view.told(index), *warnings]):
+        say(f"{weights}: {sentence}")
+
+
 def run_explore(options: argparse.Namespace) -> None:
     """`moereg explore`"""
+    from moereg.apply.methods import trained_on
+    from moereg.apply.views import view_of_set
     from moereg.data import datasets
     from moereg.files import check_target
     from moereg.models import find_weights, load_model
@@ -235,7 +261,9 @@ def run_explore(options: argparse.Namespace) -> None:
         raise ValueError(f"--pair must be between 0 and {len(pairs) - 1}, got {options.pair}.")
     say_of_table(options.data, pairs)
     model = load_model(options.weights).to(best_device(options.device))
-    payload = explorer_payload(model, pairs[options.pair])
+    view = view_of_set(pairs, trained_on(options.weights)[0])
+    _say_of_view(options.weights, view, options.pair)
+    payload = explorer_payload(model, view.seen(options.pair))
     print(write_report(options.out, title=f"Routing of {Path(options.weights).name}", payload=payload))
 
 

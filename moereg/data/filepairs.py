@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -67,7 +66,7 @@ class FilePairs:
     unused: tuple[str, ...] = ()  # columns of the table that mean nothing here
     note: str = ""  # how the table's rows became this set, where the table does not say it
     brought: str = ""  # how images of several shapes came onto one grid
-    normalisation: ClassVar[str] = "percentiles"  # of images, as `moereg.models.trained` names it
+    normalisation: str = "percentiles"  # of images, as `moereg.models.trained` names it
     _kept: dict[tuple[str, Path], Volume] = field(default_factory=dict, init=False, repr=False)
     _bytes: int = field(default=0, init=False, repr=False)
 
@@ -142,7 +141,7 @@ class FilePairs:
 
     def _read_image(self, path: Path) -> Volume:
         volume = load_either(path)
-        data = normalise(volume.data)
+        data = normalise_as(self.normalisation, volume.data)
         return Volume(data if self.shape is None else centre(data, self.shape), volume.grid)
 
     def _read_labels(self, path: Path, image: Volume) -> Volume:
@@ -190,6 +189,13 @@ def normalise(image: Float[Tensor, "channel *space"]) -> Float[Tensor, "channel 
     else:
         low, high = np.percentile(values, (0.5, 99.5))
     return ((image - float(low)) / max(float(high - low), 1e-12)).clamp(0, 1)
+
+
+def normalise_as(kind: str, image: Float[Tensor, "channel *space"]) -> Float[Tensor, "channel *space"]:
+    """A row of the table in `moereg.models.trained`."""
+    if kind == "unit" and bool(((image >= 0) & (image <= 1)).all()):
+        return image.clone()
+    return normalise(image)
 
 
 def centre(

@@ -98,7 +98,7 @@ def shape_of(image: Image) -> tuple[int, ...]:
 def _check_shape(image: Image, path: str | Path, vector: bool, axes: int) -> None:
     shape, kind = image.shape, np.dtype(image.get_data_dtype())
     if vector:
-        if len(shape) != 5 or shape[3:] != (1, 3):
+        if len(shape) != 5 or (shape[3:] != (1, 3) if axes == 3 else shape[2:] != (1, 1, 2)):
             raise ValueError(f"{path} must hold a displacement of shape (X, Y, Z, 1, 3), got {shape}.")
     else:
         shape = shape_of(image)

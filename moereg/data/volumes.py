@@ -148,6 +148,19 @@ def load_displacement(path: str | Path, *, canonical: bool = True) -> Volume:
     return Volume(torch.from_numpy(field), grid)
 
 
+def load_vectors(path: str | Path) -> tuple[np.ndarray, Grid]:
+    """Read a displacement file's own vectors, millimetres LPS, with all digits: `(X, Y, Z, 3)`, or `(X, Y, 1, 2)` of a
+    2-D file. Axes are the file's.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_displacement`.
+    """
+    with opened(path, axes=None) as (image, _):
+        flat = len(image.shape) == 5 and tuple(image.shape[2:]) == (1, 1, 2)
+    values, grid = _read(path, False, np.float64, vector=True, axes=2 if flat else 3)
+    return values[:, :, :, 0], grid
+
+
 def save_volume(path: str | Path, data: Tensor, affine: np.ndarray) -> None:
     """Write an image or a label map, `(1, *S)` or `(*S)`, tensor axes (k, j, i). Integers are kept as int16 or int32.
 

@@ -4,6 +4,7 @@ import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,11 +40,13 @@ def score(method: Method, pair: Pair, *, device: torch.device | str = "cpu", sur
     """Register one pair and measure the result. Seconds are those of the registration alone.
 
     A model without a segmenter that needs label maps (SegReg) gets the pair's own; a method that knows a mask gets that
-    of the fixed image, where there is one.
+    of the fixed image, where there is one; a method that says `needs_spacing` gets the size of the voxels.
     """
     moving, fixed = pair.moving[None].to(device), pair.fixed[None].to(device)
     known = [None if lab is None else lab[None].to(device) for lab in (pair.moving_labels, pair.fixed_labels)]
-    more = labels_for(method, *known)
+    more: dict[str, Any] = {**labels_for(method, *known)}
+    if getattr(method, "needs_spacing", False):
+        more |= {"spacing": pair.spacing}
     if pair.fixed_mask is not None and knows_mask(method):
         more |= {"mask": pair.fixed_mask[None].to(device)}
     _synchronise(device)

@@ -9,6 +9,7 @@ optimization"; the coarse grid is ours.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,7 +33,7 @@ def refine(
     similarity: str = "lncc",
     smoothness: float = 0.1,
     mask: Bool[Tensor, "batch 1 *space"] | None = None,
-    **labels: Tensor | None,
+    **known: Any,
 ) -> Registration:
     """Register with `model`, then improve the field on this pair.
 
@@ -43,7 +44,7 @@ def refine(
         mask: where the fixed image counts. Elsewhere the warped image is taken to equal the fixed one (for "mi" both
             are their darkest value), so that nothing pulls there; the field is smooth across the border. Default:
             everywhere.
-        labels: handed to the model, where it needs label maps; the optimisation does not see them.
+        known: handed to the model, where it needs label maps or the size of voxels; the optimisation does not see them.
 
     Returns:
         The model's result with the better field, and the warped image; the predicted field is the last but one of its
@@ -55,7 +56,7 @@ def refine(
     check_positive("steps", steps, integer=True)
     check_choice("similarity", similarity, tuple(SIMILARITIES))
     with torch.no_grad():
-        predicted = model(moving, fixed, **labels)
+        predicted = model(moving, fixed, **known)
     start, loss_of = predicted.displacement, SIMILARITIES[similarity]
     outside = fixed if similarity != "mi" else fixed.new_full((), float(fixed.min()))
     if mask is not None:
@@ -90,9 +91,12 @@ class Refined:
         """As the model says."""
         return getattr(self.model, "needs_labels", False)
 
-    def __call__(
-        self, moving: Tensor, fixed: Tensor, *, mask: Tensor | None = None, **labels: Tensor | None
-    ) -> Registration:
+    @property
+    def needs_spacing(self) -> bool:
+        """As the model says."""
+        return getattr(self.model, "needs_spacing", False)
+
+    def __call__(self, moving: Tensor, fixed: Tensor, *, mask: Tensor | None = None, **known: Any) -> Registration:
         return refine(
             self.model,
             moving,
@@ -101,5 +105,5 @@ class Refined:
             similarity=self.similarity,
             smoothness=self.smoothness,
             mask=mask,
-            **labels,
+            **known,
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from moereg.apply import methods, preprocessing, register_files
+from moereg.apply import methods, preprocessing, register_files, views
 from moereg.data import Pair, datasets, phantoms, save_volume, templates
 from moereg.fields import identity_grid
 from moereg.models import TrainedOn, load_model, look_at, read_trained, save_weights
@@ -101,10 +101,10 @@ def test_the_network_sees_its_own_voxels_and_at_least_its_shape():
 
     image = torch.rand(1, 1, 4, 6, generator=torch.Generator().manual_seed(0))
     mask = torch.ones(1, 1, 4, 6, dtype=torch.bool)
-    found = preprocessing.predict_as_trained(predict, image, image, mask, (1.0, 1.0), SMALL)
+    found = views.predict_as_trained(predict, image, image, mask, (1.0, 1.0), SMALL)
     assert seen == [((1, 1, 8, 6), 12)]
     assert torch.allclose(found, torch.tensor([2.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 6))
-    same = preprocessing.predict_as_trained(
+    same = views.predict_as_trained(
         lambda *images: identity_grid(images[0].shape[2:])[None], image, image, None, (1.9, 1.1), SMALL
     )
     assert torch.equal(same[0], identity_grid((8, 6))[:, 2:6])
@@ -122,15 +122,16 @@ def test_a_network_sees_images_the_way_round_that_it_knows():
         seen.append(mask)
         return torch.cat([moving, 2 * fixed], 1)
 
-    found = preprocessing.predict_as_trained(predict, image, image, inner, (1.0, 1.0), known)
+    found = views.predict_as_trained(predict, image, image, inner, (1.0, 1.0), known)
     assert torch.equal(found, torch.cat([-image, -2 * image], 1))
     assert seen[0].shape == (1, 1, 7, 6)
     assert seen[0][0, 0, 1:5, 3:5].all()  # the mask too
     assert seen[0].sum() == 8
     pair = Pair(image[0], image[0].square())
-    turned = preprocessing.as_seen(pair, known)
-    assert torch.equal(turned.fixed, pair.fixed.flip(1, 2))
-    assert preprocessing.as_seen(pair, None) is preprocessing.as_seen(pair, SMALL) is pair
+    turned = views.as_seen(pair, known)
+    assert turned.shape == (7, 6)  # padded
+    assert torch.equal(turned.fixed[:, 1:5, :5], pair.fixed.flip(1, 2))
+    assert views.as_seen(pair, None) is views.as_seen(pair, replace(SMALL, shape=(4, 5))) is pair
 
 
 def test_which_way_round_a_set_is():
@@ -159,13 +160,13 @@ def test_the_shipped_network_of_phantoms_registers_files_of_them(tmp_path):
 def test_a_field_on_another_grid_of_the_same_box_is_the_same_map():
     """Halving voxels doubles displacements; a ramp stays the ramp between the outer centres."""
     ramp = torch.stack([identity_grid((6, 8))[0] * 0.3, identity_grid((6, 8))[1] * -0.2])[None]
-    fine = preprocessing.resampled_field(ramp, (12, 8))
+    fine = views.resampled_field(ramp, (12, 8))
     places = (torch.arange(12) + 0.5) / 2 - 0.5
     assert torch.allclose(fine[0, 0, 1:-1, 0], 2 * 0.3 * places[1:-1], atol=1e-5)
     assert torch.allclose(fine[0, 1, 1:-1], ramp[0, 1, :1].expand(10, 8), atol=1e-5)
-    assert preprocessing.resampled_field(ramp, (6, 8)) is ramp
+    assert views.resampled_field(ramp, (6, 8)) is ramp
     board = (torch.arange(64) % 2).float().expand(1, 1, 4, 64)
-    coarse = preprocessing.resampled(board, (4, 16))[..., 2:-2]
+    coarse = views.resampled(board, (4, 16))[..., 2:-2]
     assert torch.allclose(coarse, torch.full_like(coarse, 0.5), atol=0.15)  # smoothed before it is thinned out
 
 
@@ -176,6 +177,7 @@ def test_a_field_on_another_grid_of_the_same_box_is_the_same_map():
         ((1.7, 1.2), (8, 5), 0.0, "", ""),
         ((1.0, 1.0), (8, 5), 0.0, "voxels of 1 x 1 mm become 1 x 2 mm", ""),
         ((0.5, 1.0), (8, 5), 0.0, "become", "voxels are resampled by a factor of 4.0"),
+        ((8.0, 9.0), (8, 5), 0.0, "", "voxels stay as they are, too many if resampled, and differ by a factor of 9.0"),
         ((2.0, 1.0), (13, 5), 0.0, "", "its images had 5 x 8 voxels, these have 5 x 13"),
         ((2.0, 1.0), (8, 5), 0.2, "", "the mean of its images was 0.50, here it is 0.70 (4 deviations: 0.08)"),
     ],
