@@ -79,22 +79,28 @@ PHANTOMS = TrainingConfig(
 )
 LARGE = Motion(amplitude=(0.35, 0.2, 0.2), length=(0.4, 0.25, 0.25))  # up to 20 voxels of 64, as in chapter 11
 FAR = replace(PHANTOMS, learning_rate=3e-3)
+BESIDE_SCANS = ("identity", "demons-symmetric", "greedy")  # on scans the second is the better one
 
 RECIPES: dict[str, Recipe] = {
-    "hippocampus": Recipe("SHMoAReg, hippocampus, trained with labels", "shmoareg", "hippocampus", WITH_LABELS),
+    "hippocampus": Recipe(
+        "SHMoAReg, hippocampus, trained with labels", "shmoareg", "hippocampus", WITH_LABELS, beside=BESIDE_SCANS
+    ),
     "hippocampus-images": Recipe(
-        "SHMoAReg, hippocampus, trained on images alone", "shmoareg", "hippocampus", WITHOUT_LABELS
+        "SHMoAReg, hippocampus, trained on images alone", "shmoareg", "hippocampus", WITHOUT_LABELS,
+        beside=BESIDE_SCANS,
     ),
     "hippocampus-drivenmorph": Recipe(
-        "DrivenMorph, hippocampus, trained with labels", "drivenmorph", "hippocampus", replace(WITH_LABELS, steps=4000)
+        "DrivenMorph, hippocampus, trained with labels", "drivenmorph", "hippocampus",
+        replace(WITH_LABELS, steps=4000), beside=BESIDE_SCANS,
     ),
     # As many seconds as the first one takes.
     "hippocampus-rman": Recipe(
-        "RMAn, hippocampus, trained with labels", "rman", "hippocampus", replace(WITH_LABELS, steps=3000)
+        "RMAn, hippocampus, trained with labels", "rman", "hippocampus", replace(WITH_LABELS, steps=3000),
+        beside=BESIDE_SCANS,
     ),
     "hippocampus-voxelmorph": Recipe(
         "VoxelMorph (MONAI), hippocampus, trained with labels", "voxelmorph", "hippocampus",
-        replace(WITH_LABELS, steps=3000),
+        replace(WITH_LABELS, steps=3000), beside=BESIDE_SCANS,
     ),
     "abdomen": Recipe(
         "SHMoAReg, abdominal phantoms, trained with labels", "shmoareg", "abdomen",
