@@ -306,7 +306,7 @@ live = table({"before": classical.identity} | methods, patients)
 assert live["with true labels"]["seam_fold_fraction"] > 0
 
 
-# %% tags=["hide-output"]
+# %% tags=["hide-input", "hide-output"]
 def over_patients(first, second, keys=("dice", "organ_epe", "between_epe")):
     """Paired differences over the patients, printed; the words for them."""
     said = {}
