@@ -797,7 +797,7 @@ assert min(gain["three times the steps"]) > 1
 assert max(gain["short motion"]) < max(gain["as above"])
 
 # %% [markdown]
-# More steps do not change the order. Short motion takes most of the lead away: how much better bending energy is depends on
+# On the one pair that was given more steps they do not change the order. Short motion takes most of the lead away: how much better bending energy is depends on
 # how well it describes the motion, and that is known here only because we drew it. On real scans $\lambda$ and the regulariser
 # are chosen on pairs with landmarks or labels, never by the loss.
 #

@@ -36,6 +36,7 @@ from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from moereg import experiments, metrics, models
@@ -235,8 +236,9 @@ torch.testing.assert_close(*slopes, rtol=1e-6, atol=1e-9)
 # ## In a trained encoder
 #
 # `abdomen-flat` comes with the library: SHMoAReg, with MoA at its two coarser levels, 8 heads and k = 2, trained on
-# thousands of phantom pairs. Which head does each token of the fixed image give the largest gate? Beside the trained
-# network one that was only drawn.
+# thousands of phantom pairs. What follows shows how *this* network works, and not that it had to: networks trained without any attention
+# are not told apart from such ones (three seeds, at the end). Which head does each token of the fixed image give the largest gate? Beside
+# the trained network one that was only drawn.
 
 
 # %%
@@ -566,6 +568,85 @@ plt.show()
 #
 # </details>
 #
+# ### What in it does the network rely on?
+#
+# *A first reading may leave this section out.*
+#
+# Attention is there to look elsewhere. Does this network need what comes from elsewhere? Put something in the layers' place that cannot look:
+# at each token a *linear map of the token's own features*, fitted to what the layers gave on sixteen pairs of the training. Beside it a linear
+# map of the 3 × 3 tokens around; and two controls, nothing, and the same mean answer at every token. **How much of the loss does each bring
+# back?**
+
+
+# %%
+def around(maps, reach):
+    """(B, C, rows, columns) -> (B, rows, columns, features): the tokens near, and 1."""
+    if reach is None:
+        return torch.ones(len(maps), *maps.shape[2:], 1)
+    size = 2 * reach + 1
+    near = F.unfold(F.pad(maps, (reach,) * 4, mode="replicate"), size)
+    near = near.unflatten(2, maps.shape[2:])
+    return F.pad(near, (0, 0, 0, 0, 0, 1), value=1.0).movedim(1, -1)
+
+
+known = []
+for seed in range(16):
+    one = phantoms.make("abdomen", (64, 64), seed)
+    with torch.no_grad(), observe(network) as seen:
+        network(one.moving[None], one.fixed[None])
+    known.append(seen)
+layers = {name: known[0][name].layer for name in routers}
+
+
+def fitted(name, reach):
+    """The linear map that gives this layer's output best, least squares."""
+    both = [(around(one[name].features, reach), one[name].output) for one in known]
+    given = torch.cat([x.flatten(0, 2) for x, _ in both])
+    wanted = torch.cat([y.movedim(1, -1).flatten(0, 2) for _, y in both])
+    return torch.linalg.lstsq(given, wanted).solution
+
+
+# %% tags=["hide-output"]
+def in_its_place(name, reach):
+    weights = fitted(name, reach)
+
+    def answer(layer, inputs, result):
+        return (around(inputs[0], reach) @ weights).movedim(-1, 1), result[1]
+
+    return layers[name].register_forward_hook(answer)
+
+
+places = {"one mean answer": None, "own features, linear": 0, "3 × 3, linear": 1}
+instead = {"nothing": draws["no attention"][0].tolist()}
+for title, reach in places.items():
+    hooks = [in_its_place(name, reach) for name in layers]
+    instead[title] = errors()
+    for hook in hooks:
+        hook.remove()
+assert errors() == complete
+left = {title: metrics.paired_effect(each, complete) for title, each in instead.items()}
+for title, effect in left.items():
+    back = 1 - effect.mean / left["nothing"].mean
+    print(f"{title:22}{effect.text()}, {effect.judged('epe')}; {back:.0%} brought back")
+local = metrics.paired_effect(instead["own features, linear"], instead["nothing"])
+print(f"own features less nothing: {local.text()}, {local.judged('epe')}")
+assert local.judged("epe") == "better"
+assert left["nothing"].judged("epe") == left["one mean answer"].judged("epe") == "worse"
+assert left["own features, linear"].judged("epe") == "not told apart"
+near = left["3 × 3, linear"]
+assert near.mean < 0.2 * left["nothing"].mean
+assert near.high < 0.1
+
+# %% [markdown]
+# <details><summary>What you should have seen</summary>
+#
+# Most of it. A linear map of the token alone brings back the larger part of what the attention is worth to this network, and with its eight
+# neighbours all but a few hundredths of a voxel. So what the network relies on is hardly what heads fetch from afar: it is a
+# transformation of features that a convolution could have learned as well. That fits what comes next, networks that had no attention.
+# (One network; and a map that was fitted to imitate attention is no proof that training would find it.)
+#
+# </details>
+#
 # ## Is it needed?
 #
 # Knock-outs tell what *this* network relies on. Whether choosing is *needed* another training must tell: networks that
@@ -607,7 +688,7 @@ plt.show()
 #
 # None of the five can be told from the first, not even the network without attention. And that is not for want of
 # precision: the interval of *no attention* ends below the least that its knock-out costs. The trained network leans on
-# its attention because it grew up with it; one that grew up without finds other ways. Relied on, not needed.
+# its attention; one that grew up without finds other ways. Relied on, not needed.
 #
 # What this does not say: the pairs are phantoms, small and with mild motion, the networks were trained for fewer steps
 # than the one above (their errors are larger than its own, they were still learning) and with the balance loss. Where images are large and tissue repeats itself, attention may earn its

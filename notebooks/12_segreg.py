@@ -46,7 +46,7 @@ from moereg.experiments.degradation import boundary_noise, grown
 from moereg.experiments.merging import EqualRegions, OrgansAlone
 from moereg.experiments.regions import mean_over, measure
 from moereg.filters import smooth, smoothing_matrices
-from moereg.metrics import endpoint_error
+from moereg.metrics import endpoint_error, paired_effect
 from moereg.models import SMALL_BACKBONE, SegReg, SegRegSizes, seam_folds
 from moereg.training import TrainingConfig, fit, fit_segmenter
 from moereg.viz.figures import show_image
@@ -286,13 +286,16 @@ methods["with true labels"] = regional
 
 
 # %% tags=["hide-output"]
+measured = {}  # name of a method -> what was measured, pair by pair
+
+
 def table(methods, pairs):
     """Means over pairs: Dice, error in organs, error between them, folds at seams."""
     names = ("dice", "organ_epe", "between_epe", "seam_fold_fraction")
     print(f"{'':18}{'Dice':>8}{'in organs':>11}{'between':>9}{'folds at seams':>16}")
     means = {}
     for name, method in methods.items():
-        rows = [measure(method, pair) for pair in pairs]
+        measured[name] = rows = [measure(method, pair) for pair in pairs]
         means[name] = {key: sum(r[key] for r in rows) / len(rows) for key in names}
         dice, organs, between, folds = means[name].values()
         print(f"{name:18}{dice:8.3f}{organs:11.2f}{between:9.2f}{folds:16.2%}")
@@ -300,19 +303,35 @@ def table(methods, pairs):
 
 
 live = table({"before": classical.identity} | methods, patients)
-assert live["with true labels"]["dice"] > live["backbone"]["dice"] + 0.02
-assert live["with true labels"]["organ_epe"] < live["backbone"]["organ_epe"]
-assert live["with true labels"]["between_epe"] > live["backbone"]["between_epe"]
-assert live["with true labels"]["organ_epe"] > 1.5 * live["Demons"]["organ_epe"]
 assert live["with true labels"]["seam_fold_fraction"] > 0
+
+
+# %% tags=["hide-input", "hide-output"]
+def over_patients(first, second, keys=("dice", "organ_epe", "between_epe")):
+    """Paired differences over the patients, printed; the words for them."""
+    said = {}
+    for key in keys:
+        both = ([row[key] for row in measured[name]] for name in (first, second))
+        effect = paired_effect(*both)
+        said[key] = effect.judged("dice" if key == "dice" else "epe")
+        print(f"{first} less {second}: {key} {effect.text(2)}, {said[key]}")
+    return said
+
+
+labels_do = over_patients("with true labels", "backbone")
+assert labels_do["dice"] == labels_do["organ_epe"] == "better"
+assert labels_do["between_epe"] != "better"
+nearly = over_patients("with true labels", "Demons", ("dice", "organ_epe"))
+assert nearly == {"dice": "not told apart", "organ_epe": "worse"}
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
 # Dice, by far: outlines that are given can be matched, and the labels that SegReg was given are those by which Dice measures
-# it, an easy exam. In organs the error is smaller too, but Demons, whose Dice is hardly higher, has a fraction of it: a Dice
-# that comes from labels promises more than the field keeps. Between organs the error is *larger* than the backbone's. These
-# networks, one seed each, are far from trained to the end (Demons is ahead of all); longer trainings are recorded below.
+# it, an easy exam. In organs these two networks differ too, by less; Demons, whose Dice is not told apart, has a fraction of that error: a
+# Dice that comes from labels promises more than the field keeps. Between organs the two are not told apart. It is one short training of each, with
+# one seed: the intervals are over six patients, and what labels do in *general* these two cannot say. Longer trainings with three seeds are
+# recorded below, and say something else about organs.
 #
 # </details>
 #
@@ -372,8 +391,9 @@ mended["whole between"] = OrgansAlone(regional, plain)
 mended["both"] = OrgansAlone(alike, plain)
 again = table({"with true labels": regional} | mended, patients)
 first = again["with true labels"]
-assert again["regions count alike"]["organ_epe"] < first["organ_epe"] - 0.1
-assert again["whole between"]["between_epe"] < first["between_epe"]
+counted = over_patients("regions count alike", "with true labels")
+whole = over_patients("whole between", "with true labels", ("between_epe",))
+assert counted["organ_epe"] == "better"
 assert again["whole between"]["organ_epe"] == first["organ_epe"]
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Maps of the endpoint error of one abdomen with outlines of the organs: the backbone, regions, regions that count alike, and both mendings. In organs the third and fourth are darker than the first two."}}
@@ -398,9 +418,9 @@ plt.show()
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Regions that count alike bring points *in* organs closer, at about the same Dice: outlines were matched before, insides were not.
-# Whole images bring points *between* organs closer. It looks as if loss and background had been at fault, and not the labels. But
-# these are trainings of few steps, one seed each. Keep the finding until it has been repeated with more of both, below.
+# Regions that count alike bring points *in* organs closer, at a Dice that is not told apart: outlines were matched before, insides were not.
+# Whole images between organs help in the mean, and six patients do not tell it. It looks as if the loss had been at fault, and not the labels.
+# But these are trainings of few steps, one seed each: nothing is concluded until it has been repeated with more of both, below.
 #
 # </details>
 #
@@ -450,7 +470,7 @@ folds = [row["seam_fold_fraction"] for row in soft_rows.values()]
 assert folds[0] > folds[1] > folds[2]
 
 # %% [markdown]
-# Blending mends folds. **What does it do to a jump that is right?** At the pleura, the two sides of the true field, each
+# Blending takes most folds of this network away. **What does it do to a jump that is right?** At the pleura, the two sides of the true field, each
 # smoothed by itself (σ = 2) as in the beginning, are merged hard and soft.
 
 # %% tags=["hide-output"]
@@ -495,7 +515,7 @@ assert quality < 1
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# In between, for Dice; its masks overlap the true ones only in part. Mind what is compared: the registration with its own
+# In between, for Dice, with this one segmenter and network; its masks overlap the true ones only in part. Mind what is compared: the registration with its own
 # segmentation is measured by the *true* labels. How much of a registration hangs on the masks is the next question.
 #
 # </details>
