@@ -41,9 +41,13 @@ def fold_fraction(displacement: Float[Tensor, "batch dims *space"]) -> Float[Ten
     return (jacobian_determinant(displacement) <= 0).flatten(1).to(displacement.dtype).mean(1)
 
 
-def folding(displacement: Float[Tensor, "batch dims *space"]) -> Float[Tensor, ""]:
-    """`mean_x max(0, -det(I + grad u))`: how far folded voxels are from unfolding. Zero where nothing folds."""
-    return jacobian_determinant(displacement).neg().clamp_min(0).mean()
+def folding(displacement: Float[Tensor, "batch dims *space"], margin: float = 0.0) -> Float[Tensor, ""]:
+    """`mean_x max(0, margin - det(I + grad u))`: how far folded voxels are from unfolding.
+
+    Zero where every determinant is at least `margin`. One above zero pushes before a voxel has folded, where it is
+    squeezed to that share of its volume.
+    """
+    return (margin - jacobian_determinant(displacement)).clamp_min(0).mean()
 
 
 def inverse_error(

