@@ -87,23 +87,23 @@ def check_pair(
         check_like("fixed", fixed, own)
 
 
-def check_like(name: str, image: Tensor, weights: Tensor) -> None:
+def check_like(name: str, image: Tensor, weights: Tensor, *, whose: str = "model") -> None:
     """Require an image of the weights' precision (autocast takes any) that lies where they lie.
 
     Raises:
         TypeError, ValueError: another precision; another device.
     """
     if image.device != weights.device:
-        raise ValueError(f"{name} must lie on {weights.device} as the model does, got {image.device}.")
+        raise ValueError(f"{name} must lie on {weights.device} as the {whose} does, got {image.device}.")
     if image.dtype != weights.dtype and not torch.is_autocast_enabled(image.device.type):
-        raise TypeError(f"{name} must be {weights.dtype} like the model, got {image.dtype}; convert one of them.")
+        raise TypeError(f"{name} must be {weights.dtype} like the {whose}, got {image.dtype}; convert one of them.")
 
 
-def check_channels(name: str, features: Tensor, channels: int, *, axis: int = 1) -> None:
-    """Require as many channels as a layer was built for.
+def check_channels(name: str, features: Tensor, channels: int, *, axis: int = 1, weights: Tensor) -> None:
+    """Require as many channels as a layer was built for, and the precision and device of its weights.
 
     Raises:
-        ValueError: otherwise.
+        TypeError, ValueError: otherwise.
     """
     if not isinstance(features, Tensor):
         raise TypeError(f"{name} must be a torch tensor with {channels} channels, got {type(features).__name__}.")
@@ -111,6 +111,7 @@ def check_channels(name: str, features: Tensor, channels: int, *, axis: int = 1)
         raise ValueError(
             f"{name} must have {channels} channels, as the layer was built for, got shape {tuple(features.shape)}."
         )
+    check_like(name, features, weights, whose="layer")
 
 
 def check_positive(name: str, value: float, *, integer: bool = False) -> None:

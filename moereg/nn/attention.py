@@ -82,8 +82,8 @@ class MultiHeadAttention(nn.Module):
             ValueError: other channels.
         """
         context = tokens if context is None else context
-        check_channels("tokens", tokens, self.query.shape[1], axis=-1)
-        check_channels("context", context, self.query.shape[1], axis=-1)
+        check_channels("tokens", tokens, self.query.shape[1], axis=-1, weights=self.query)
+        check_channels("context", context, self.query.shape[1], axis=-1, weights=self.query)
         queries = torch.einsum("mtc,ncd->mntd", tokens, self.query)
         keys = torch.einsum("msc,ncd->mnsd", context, self.key)
         values = torch.einsum("msc,ncd->mnsd", context, self.value)
@@ -199,8 +199,8 @@ class MutualAttention(nn.Module):
             ValueError: other channels, or maps of unequal shapes.
         """
         channels = self.attention.query.shape[1]
-        check_channels("first", first, channels)
-        check_channels("second", second, channels)
+        check_channels("first", first, channels, weights=self.attention.query)
+        check_channels("second", second, channels, weights=self.attention.query)
         check_same_space("second", second, "first", first, channels=True)
         windows = Windows.of(first, self.window)
         a, b, valid = windows.split(first), windows.split(second), windows.valid(first.device)

@@ -81,7 +81,7 @@ class MixtureOfAttentionHeads(nn.Module):
         Raises:
             ValueError: other channels, or a context of another shape.
         """
-        check_channels("features", features, self.key.shape[0])
+        check_channels("features", features, self.key.shape[0], weights=self.key)
         if context is not None:
             check_same_space("context", context, "features", features, channels=True)
         windows = Windows.of(features, self.window)

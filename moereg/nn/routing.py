@@ -195,7 +195,7 @@ class Router(nn.Module):
         Raises:
             ValueError: features of other channels.
         """
-        check_channels("features", features, self.weight.shape[1])
+        check_channels("features", features, self.weight.shape[1], weights=self.weight)
         logits = self._linear(self.weight, features)  # step: logits
         if self.noise_weight is not None and self.training:
             # x + normal * (softplus(h W_n) + 0.01)
