@@ -173,7 +173,7 @@ def heads_at(pair: Pair, seen: Observation, voxel: Sequence[int]) -> tuple[Figur
     looks = cast(MixtureOfAttentionHeads, seen.layer).attention_from(seen.features[last], place, context)
     gates, columns = routing.gates[(-1, 0, slice(None), *place)], -(-len(looks) // 2)
     figure = Figure(figsize=(2.6 + 1.9 * columns, 4.1), dpi=90, facecolor="white", layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(2.6, 1.9 * columns))
+    left, right = cast(np.ndarray, figure.subfigures(1, 2, width_ratios=(2.6, 1.9 * columns)))
     ax = show_image(left.subplots(), pair.fixed[0], title=f"token at {tuple(voxel)}", index=voxel[0])
     ax.plot(voxel[-1], voxel[-2], "o", color=MOTION, markersize=5)
     axes = right.subplots(2, columns, squeeze=False).flat
