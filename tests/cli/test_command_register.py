@@ -134,7 +134,7 @@ def test_the_device_is_the_one_asked_for(images, weights, tmp_path, monkeypatch)
     monkeypatch.setattr(
         report_page, "explorer_payload", lambda model, pair: shown.append(model.offset.device.type) or {}
     )
-    monkeypatch.setattr(report_page, "write_report", lambda path, **parts: path)
+    monkeypatch.setattr(report_page, "write_report", lambda path, **parts: path.write_text("page", encoding="utf-8"))
     files = [
         *map(str, images),
         "--init",
