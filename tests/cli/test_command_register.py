@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -130,11 +131,16 @@ def data_shift(data: dict) -> np.ndarray:
 def test_the_device_is_the_one_asked_for(images, weights, tmp_path, monkeypatch):
     """The model goes there, and so do the images; what is written comes back."""
     shown = []
+
+    def written(path: Path, **parts) -> Path:
+        path.write_text("page", encoding="utf-8")
+        return path
+
     monkeypatch.setattr(methods, "best_device", lambda name: torch.device({"mps": "meta"}.get(name, "cpu")))
     monkeypatch.setattr(
         report_page, "explorer_payload", lambda model, pair: shown.append(model.offset.device.type) or {}
     )
-    monkeypatch.setattr(report_page, "write_report", lambda path, **parts: path.write_text("page", encoding="utf-8"))
+    monkeypatch.setattr(report_page, "write_report", written)
     files = [
         *map(str, images),
         "--init",
