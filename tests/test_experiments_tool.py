@@ -264,22 +264,6 @@ def test_contests_are_held_on_two_anatomies(name, dims, seeds, asked):
     assert last.args == ([{"of": 1}, {"of": 2}], "drivenmorph", ("voxelmorph",))
 
 
-def test_the_contest_on_scans_learns_from_labels(asked, monkeypatch):
-    monkeypatch.setattr(
-        tool, "demo_pairs", lambda data, scale: ([slab_pair(name=f"{data} train")], [slab_pair(name="t")])
-    )
-    [(_, protocol)] = tool.EXPERIMENTS["contest_hippocampus"](tool.QUICK)
-    held, last = asked
-    assert (held.name, held.args[0].name, names(held.args[0].train)) == (
-        "contest_rows", "hippocampus", ["hippocampus train"],
-    )  # fmt: skip
-    assert names(held.args[0].test) == ["t"]
-    assert held.args[1:] == (protocol, ("drivenmorph", "voxelmorph"))
-    assert held.sizes == {"drivenmorph": {"stem_stride": 1}}
-    assert (protocol.training.labels, protocol.training.similarity) == (1.0, "mse")
-    assert (last.name, last.args) == ("contest", ([{"of": 1}], "drivenmorph", ("voxelmorph",)))
-
-
 def test_rman_is_swept_on_large_motion(asked):
     [(_, protocol)] = tool.EXPERIMENTS["rman"](tool.QUICK)
     [call] = asked

@@ -135,11 +135,6 @@ def volume_protocol(scale: Scale) -> Protocol:
     return Protocol(scale.training(steps=100), seeds=(0,))
 
 
-def scan_protocol(scale: Scale) -> Protocol:
-    plan = plan_for("hippocampus", "cpu").training
-    return Protocol(replace(plan, steps=2 if scale.quick else 400, learning_rate=2e-3), seeds=(0,))
-
-
 def amount_protocol(scale: Scale) -> Protocol:
     """A VoxelMorph of half the width that predicts the displacement itself, as the network of chapter 04 does."""
     narrow = {"integration_steps": 0, "widths": (8, *[16] * 5), "final_widths": (8, 8)}
@@ -266,14 +261,6 @@ def run_contest(scale: Scale, *, volumes: bool) -> Outcome:
     return [(ex.contest(rows, CHAMPION, RIVALS), protocol)]
 
 
-def run_hippocampus_contest(scale: Scale) -> Outcome:
-    """The same on real scans. Both networks learn from the labels of the training subjects, classical Demons cannot."""
-    protocol = scan_protocol(scale)
-    task = Task("hippocampus", *demo_pairs("hippocampus", scale))
-    rows = ex.contest_rows(task, protocol, (CHAMPION, *RIVALS), sizes=CONTEST_SIZES, on_rows=say)
-    return [(ex.contest(rows, CHAMPION, RIVALS), protocol)]
-
-
 def run_rman(scale: Scale) -> Outcome:
     protocol = recursion_protocol(scale)
     return [(ex.recursion_sweep(scale.task("large motion", motion=LARGE), protocol, on_rows=say), protocol)]
@@ -355,7 +342,6 @@ EXPERIMENTS: dict[str, Callable[[Scale], Outcome]] = {
     "axis": run_axis,
     "contest": lambda scale: run_contest(scale, volumes=False),
     "contest_volumes": lambda scale: run_contest(scale, volumes=True),
-    "contest_hippocampus": run_hippocampus_contest,
     "stability": run_stability,
     "decisions": run_decisions,
     "growth": run_growth,

@@ -71,7 +71,7 @@ def test_rows_that_nobody_draws_are_refused(rows):
 
 
 def test_every_recorded_finding_is_drawn():
-    for name in ("ablation", "axis", "contest_hippocampus", "stability", "rman", "segreg", "abdomen"):
+    for name in ("ablation", "axis", "contest", "stability", "rman", "segreg", "abdomen"):
         for finding in recorded(name).findings:
             assert viz.draw(finding).axes
 
