@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,7 +30,8 @@ KEY = "trained_on"  # of the header
 NORMALISATIONS = ("percentiles", "unit")
 LONGEST, LARGEST = 4000, 4096  # characters of the entry, voxels of an axis
 LOOKED_AT = 16  # pairs
-BLOCKS = 4  # of a layout, along each axis
+BLOCKS = {2: 8, 3: 4}  # of a layout, along each axis of sections and of volumes
+NUMBERS = {2: 2 * 8**2, 3: 4**3}  # of a layout
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class TrainedOn:
         numbers = (*self.brightness, *self.contrast, *(self.spacing or ()), *self.layout, self.apart)
         if not all(isinstance(n, int | float) and 0 <= n < 1e6 for n in numbers):
             raise ValueError(f"brightness, contrast, spacing and layout must be from zero on, got {numbers!r}.")
-        if len(self.layout) not in (0, BLOCKS ** len(self.shape)):
-            raise ValueError(f"layout must be {BLOCKS ** len(self.shape)} numbers or none, got {len(self.layout)}.")
+        if len(self.layout) not in (0, NUMBERS[len(self.shape)]):
+            raise ValueError(f"layout must be {NUMBERS[len(self.shape)]} numbers or none, got {len(self.layout)}.")
         if not isinstance(self.backwards, bool):
             raise ValueError(f"backwards must be true or false, got {self.backwards!r}.")
         if len(self.brightness) != 2 or len(self.contrast) != 2:
@@ -88,10 +90,18 @@ def look_at(pairs, data: str) -> TrainedOn:
 
 
 def layout_of(image: Tensor) -> np.ndarray:
-    """Mean brightness of `BLOCKS` blocks along every axis of an image `(1, *S)`: where it is bright, roughly."""
-    space = image.shape[1:]
-    pool = F.adaptive_avg_pool2d if len(space) == 2 else F.adaptive_avg_pool3d
-    return pool(image.detach().cpu().float()[None], BLOCKS).flatten().numpy()
+    """Mean brightness of `BLOCKS` blocks along every axis of an image `(1, *S)`: where it is bright, roughly.
+
+    Of sections the standard deviation within each block, too: by means alone a head looks much like a belly.
+    """
+    flat = image.ndim == 3
+    pool = F.adaptive_avg_pool2d if flat else F.adaptive_avg_pool3d
+    known, blocks = image.detach().cpu().float()[None], BLOCKS[image.ndim - 1]
+    mean = pool(known, blocks)
+    if not flat:
+        return mean.flatten().numpy()
+    deviation = (pool(known.square(), blocks) - mean.square()).clamp_min(0).sqrt()
+    return torch.cat([mean, deviation]).flatten().numpy()
 
 
 def distance(one, other) -> float:

@@ -27,11 +27,12 @@ def pair(spacing=(1.0, 2.0), *, level=0.25):
 def test_a_set_is_looked_at():
     trained = look_at([pair(), pair()], "scans")
     assert replace(trained, layout=()) == TrainedOn("scans", (6, 4), (1.0, 2.0), "unit", (0.5, 0.0), (0.25538, 0.0))
-    # 6 x 4 voxels in 4 x 4 blocks: bright ones are in the upper half.
-    assert trained.layout == (0.75,) * 8 + (0.25,) * 8
+    # 6 x 4 voxels in 8 x 8 blocks: bright ones are in the upper half, and every block is of one brightness.
+    assert trained.layout == (0.75,) * 32 + (0.25,) * 32 + (0.0,) * 64
     lighter = look_at([pair(), pair(level=0.45)], "scans")
-    assert lighter.layout == pytest.approx((0.85,) * 8 + (0.35,) * 8)
-    assert lighter.apart == pytest.approx(0.1 * 4 / 3, abs=1e-5)  # four images; from the mean of three others
+    assert lighter.layout == pytest.approx((0.85,) * 32 + (0.35,) * 32 + (0.0,) * 64, abs=1e-4)
+    # Four images; from the mean of three others; the deviations, half of the numbers, are alike.
+    assert lighter.apart == pytest.approx(0.1 * 4 / 3 / 2, abs=1e-5)
     assert look_at([pair(), pair((1.0, 2.5))], "scans").spacing is None
     assert look_at([pair(None)], "scans").spacing is None
     assert look_at([pair(), pair(level=0.45)], "scans").brightness == (0.6, 0.1)
@@ -210,7 +211,7 @@ def test_another_layout_is_far_though_mean_and_deviation_are_the_same():
     assert preprocessing.far_from_training([below, below], (1, 1), replace(trained, layout=())) == ([], [])
     (warning,) = preprocessing.far_from_training([above, below], (1, 1), trained)[1]
     assert warning == (
-        "warning: far from the network's training: bright and dark lie otherwise: blocks differ by 0.50 from its "
+        "warning: far from the network's training: bright and dark lie otherwise: blocks differ by 0.25 from its "
         "images' (at most 0.04)"
     )
     other = replace(trained, apart=0.34)  # its own images differ as much
@@ -291,3 +292,15 @@ def test_mutual_information_of_few_voxels_is_warned_of(tmp_path):
     assert not any("mutual" in line for line in register_files(*files, similarity="mse", **options).said)
     assert methods.too_small("mi", (16, 16, 16)) == methods.too_small("mi", (24, 24)) == []
     assert "axes should have 24 voxels" in methods.too_small("mi", (24, 23))[0]
+
+
+@pytest.mark.parametrize(("anatomy", "told"), [("abdomen", 0), ("brain", 3), ("cardiac", 3), ("lung", 3)])
+def test_sections_of_another_anatomy_are_told_of(anatomy, told):
+    """By the shipped network of abdomens' sections; phantoms come the way round that it knows."""
+    trained = read_trained("abdomen-flat")
+    known = replace(trained, backwards=False)
+    warned = 0
+    for seed in range(9000, 9003):
+        one = phantoms.make(anatomy, (64, 64), seed)
+        warned += bool(preprocessing.far_from_training([one.moving, one.fixed], trained.spacing, known)[1])
+    assert warned == told
