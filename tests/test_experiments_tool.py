@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from moereg.apply.methods import DEFAULT
+from moereg.classical import METHODS
 from moereg.experiments import Finding, Protocol, effect_between
 from moereg.training import TrainingConfig
 from tests.oracles import slab_pair
@@ -293,7 +295,7 @@ def test_segreg_is_asked_four_questions(asked):
 
 
 def test_what_needs_no_training_is_compared_on_scans_and_on_brains(asked, monkeypatch):
-    monkeypatch.setattr(tool, "demo_pairs", lambda data, scale: ([f"{data} train"], [f"{data} {n}" for n in range(20)]))
+    monkeypatch.setattr(tool, "demo_pairs", lambda data, scale, test: ([f"{data} train"], [data] * test))
     monkeypatch.setattr(tool, "_turned_brain", lambda shape, seed: (shape, seed))
     monkeypatch.setattr(tool, "load_model", lambda name: f"network {name}")
     [(_, protocol)] = tool.EXPERIMENTS["worth"](tool.FULL)
@@ -306,7 +308,9 @@ def test_what_needs_no_training_is_compared_on_scans_and_on_brains(asked, monkey
     assert list(others)[:2] == ["nothing", "affine"]
     assert all(name.startswith("affine") for name in list(others)[1:])
     assert networks == same == {"network of 300 steps": protocol}
-    assert (protocol.training.steps, protocol.training.similarity, protocol.seeds) == (300, "lncc", (0,))
+    assert (protocol.training.steps, protocol.training.similarity, protocol.seeds) == (300, "lncc", (0, 1, 2))
+    assert "affine, greedy" in others
+    assert any(call.args == (METHODS[DEFAULT],) for call in asked)  # aligned: the default of `register`
 
 
 # ---- sentences ----

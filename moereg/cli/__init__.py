@@ -123,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, "evaluate", run_evaluate, "measure methods on pairs")
     evaluate.add_argument("--weights", nargs="+", default=[], help="weights files, or names in data/weights")
-    evaluate.add_argument("--method", nargs="+", default=[], help="methods without weights: identity, demons-VARIANT")
+    evaluate.add_argument(
+        "--method", nargs="+", default=[], help="methods without weights: identity, greedy, demons-VARIANT"
+    )
     evaluate.add_argument("--data", required=True, help="name of a data set, or PAIRS.csv")
     evaluate.add_argument("--pairs", type=int, help="how many pairs (default: all of the test split)")
     evaluate.add_argument(

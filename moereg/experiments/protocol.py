@@ -74,6 +74,12 @@ def kept_in(folder: str | Path) -> Iterator[Store]:
         _STORE.reset(token)
 
 
+def seconds_of_earlier_runs() -> float:
+    """What was spent on networks that `train_one` found in `kept_in`, so far."""
+    store = _STORE.get()
+    return 0.0 if store is None else store.earlier
+
+
 def train_one(
     task: Task,
     protocol: Protocol,

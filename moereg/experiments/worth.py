@@ -2,7 +2,7 @@
 
 Pairs are of two kinds: as they come, and (`turned`) with a known turn, scale and shift on top, as two scans have them
 that nobody has aligned. A tool is anything that takes two images; `Aligned` puts SimpleITK's affine before it. Seconds
-are those of the processor, so that a busy machine does not change them, and are compared as ratios only.
+are those of the processor, and are compared as ratios only; tools take turns, for a busy machine changes even those.
 """
 
 import time
@@ -19,8 +19,8 @@ from moereg.alignment import align
 from moereg.data.pairs import Pair
 from moereg.data.volumes import Grid, Volume
 from moereg.experiments.finding import Finding, effect_between, kept
-from moereg.experiments.protocol import OnRows, Protocol, Task, nothing, train_one
-from moereg.metrics import UNDECIDED, evaluate
+from moereg.experiments.protocol import OnRows, Protocol, Task, nothing, seconds_of_earlier_runs, train_one
+from moereg.metrics import UNDECIDED, PairScore, score, summarise
 from moereg.models.registration import Registration
 from moereg.physical import in_voxels, whole_map
 
@@ -140,12 +140,30 @@ class Clocked:
         return result
 
 
-def measured(task: Task, name: str, tool: Tool, **more) -> dict:
-    """One row: a tool on the test pairs of a task."""
-    clocked = Clocked(tool)
-    found = evaluate({name: clocked}, task.test, surfaces=False)[name]
-    row = {"task": task.name, "tool": name, "seed": None} | more
-    return row | kept(found, ("dice", "epe", "fold_fraction")) | {"cpu_per_pair": clocked.seconds / len(task.test)}
+@dataclass(frozen=True)
+class Entrant:
+    """A tool under its name, and what its row says besides: its seed, the price of its training."""
+
+    name: str
+    tool: Tool
+    more: dict
+
+
+def measured(task: Task, entrants: Sequence[Entrant]) -> list[dict]:
+    """A row for each on the test pairs of a task. They take turns, pair by pair: what else a machine does costs all of
+    them alike, even processor time.
+    """
+    clocks = [Clocked(entrant.tool) for entrant in entrants]
+    scores: list[list[PairScore]] = [[] for _ in entrants]
+    for pair in task.test:
+        for clock, own in zip(clocks, scores, strict=True):
+            own.append(score(clock, pair, surfaces=False))
+    rows = []
+    for entrant, clock, own in zip(entrants, clocks, scores, strict=True):
+        found = kept(summarise(own, task.test[0].label_names), ("dice", "epe", "fold_fraction"))
+        row = {"task": task.name, "tool": entrant.name, "seed": None} | entrant.more
+        rows.append(row | found | {"cpu_per_pair": clock.seconds / len(task.test)})
+    return rows
 
 
 def worth(
@@ -161,21 +179,20 @@ def worth(
 
     Returns:
         Rows of task, tool, seed (None where nothing is trained), Dice, endpoint error (where the truth is known), share
-        of folds, processor seconds per pair, and those of the training.
+        of folds, processor seconds per pair, and those of the training (None where a run that was broken off began it).
     """
     rows: list[dict] = []
     for task, tools, networks in tasks:
-        for name, tool in tools.items():
-            rows.append(measured(task, name, tool))
-            on_rows(rows[-1:])
+        entrants = [Entrant(name, tool, {}) for name, tool in tools.items()]
         for name, protocol in networks.items():
             for seed in protocol.seeds:
-                began = time.process_time()
+                began, before = time.process_time(), seconds_of_earlier_runs()
                 model = train_one(task, protocol, seed).eval()
-                spent = {"seed": seed, "cpu_of_training": time.process_time() - began}
-                for put, tool in ((name, model), (f"{AFFINE}, {name}", Aligned(model))):
-                    rows.append(measured(task, put, tool, **spent))
-                    on_rows(rows[-1:])
+                whole = seconds_of_earlier_runs() == before  # else a run that was broken off had begun it
+                spent = {"seed": seed, "cpu_of_training": time.process_time() - began if whole else None}
+                entrants += [Entrant(name, model, spent), Entrant(f"{AFFINE}, {name}", Aligned(model), spent)]
+        rows += measured(task, entrants)
+        on_rows(rows[-len(entrants) :])
     return Finding("When is a network not worth it?", rows, worth_sentence(rows))
 
 

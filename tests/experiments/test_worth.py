@@ -8,6 +8,7 @@ from moereg import fields
 from moereg.classical import identity
 from moereg.data.pairs import Pair
 from moereg.experiments import Finding, Protocol, Task, worth
+from moereg.experiments.protocol import kept_in
 from moereg.experiments.worth import (
     Aligned,
     best_untrained,
@@ -99,6 +100,35 @@ def test_demons_of_simpleitk_pulls_as_ours_does(still):
     bright = still.fixed[0] > 0.4
     assert (found.displacement - u)[0, :, bright].abs().mean() < 0.5
     assert (found.warped - still.fixed).abs().mean() < 0.4 * (moved - still.fixed).abs().mean()
+
+
+def test_tools_take_turns_pair_by_pair(still, lying):
+    """A machine that becomes slow on the way is slow for all of them."""
+    order = []
+
+    def tool(name):
+        def run(moving, fixed):
+            order.append(name)
+            return identity(moving, fixed)
+
+        return run
+
+    finding = worth([(Task("blobs", [still], [still, lying]), {"affine": tool("a"), "other": tool("b")}, {})])
+    assert order == ["a", "b", "a", "b"]
+    assert [len(row["per_pair"]["dice"]) for row in finding.rows] == [2, 2]
+
+
+def test_what_was_trained_before_has_no_price(still, tmp_path):
+    """A second run finds the network of the first, and does not say that it was trained in no time."""
+    sizes = {"widths": (4, 4), "decoder_widths": (4, 4), "moa_levels": (1,), "heads": 2, "head_dim": 4}
+    protocol = Protocol(TrainingConfig(steps=1, device="cpu"), (0,), sizes=sizes)
+    kinds = [(Task("blobs", [still], [still]), {"affine": identity}, {"network": protocol})]
+    prices = []
+    for _ in range(2):
+        with kept_in(tmp_path):
+            prices.append([row["cpu_of_training"] for row in worth(kinds).rows if row["seed"] is not None])
+    assert prices[0][0] > 0
+    assert prices[1] == [None, None]
 
 
 def test_rows_of_every_tool_and_every_seed(still, lying):
