@@ -22,7 +22,7 @@ from moereg.models.registration import Registration
 from moereg.nn.moa import MixtureOfAttentionHeads
 from moereg.nn.observe import Observation
 from moereg.nn.routing import Routing
-from moereg.viz.palette import BETWEEN, MOTION, PATCH_EDGE, expert_colours
+from moereg.viz.palette import BETWEEN, MOTION, ON_DARK, PATCH_EDGE, expert_colours
 
 
 def slice_of(values: Tensor, *, axis: int = 0, index: int | None = None) -> np.ndarray:
@@ -180,7 +180,7 @@ def heads_at(pair: Pair, seen: Observation, voxel: Sequence[int]) -> tuple[Figur
     style = {"cmap": "magma", "vmin": 0, "vmax": float(looks.max())}
     for name, look, gate, ax in zip(routing.experts, looks, gates.tolist(), axes, strict=False):
         drawn = ax.imshow(slice_of(look, index=place[0]), interpolation="nearest", **style)
-        ax.plot(place[-1], place[-2], "+", color="white")
+        ax.plot(place[-1], place[-2], "+", color=ON_DARK)
         _plain(ax, f"{name}, gate {gate:.2f}")
     for ax in list(axes):  # those that no head has taken
         ax.set_axis_off()

@@ -28,6 +28,7 @@ CONTROL = "#8a8f98"  # what it is compared with
 SECOND_CONTROL = "#d9dce1"
 REFERENCE = "black"  # zero, chance, before; means of dots
 BETWEEN = "white"  # between the parts of a bar
+ON_DARK = "white"  # a place marked on a dark map
 
 # Runs of a training in a report's charts: variables of report.css, which has a light and a dark value for each.
 RUNS = ("var(--line-0)", "var(--line-1)", "var(--line-2)", "var(--line-3)")
