@@ -294,13 +294,19 @@ def test_mutual_information_of_few_voxels_is_warned_of(tmp_path):
     assert "axes should have 24 voxels" in methods.too_small("mi", (24, 23))[0]
 
 
-@pytest.mark.parametrize(("anatomy", "told"), [("abdomen", 0), ("brain", 3), ("cardiac", 3), ("lung", 3)])
-def test_sections_of_another_anatomy_are_told_of(anatomy, told):
-    """By the shipped network of abdomens' sections; phantoms come the way round that it knows."""
-    trained = read_trained("abdomen-flat")
+@pytest.mark.parametrize(
+    ("network", "anatomy", "pairs", "told"),
+    [
+        ("abdomen-flat", "abdomen", 3, 0), ("abdomen-flat", "brain", 20, 20), ("abdomen-flat", "cardiac", 3, 3),
+        ("abdomen-flat", "lung", 3, 3), ("abdomen-large-rman", "brain", 20, 11),
+    ],
+)  # fmt: skip
+def test_sections_of_another_anatomy_are_told_of(network, anatomy, pairs, told):
+    """By networks of abdomens' sections that ship; phantoms come the way round that these know."""
+    trained = read_trained(network)
     known = replace(trained, backwards=False)
     warned = 0
-    for seed in range(9000, 9003):
+    for seed in range(pairs) if anatomy != "abdomen" else range(9000, 9000 + pairs):
         one = phantoms.make(anatomy, (64, 64), seed)
         warned += bool(preprocessing.far_from_training([one.moving, one.fixed], trained.spacing, known)[1])
     assert warned == told
