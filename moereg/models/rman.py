@@ -259,6 +259,7 @@ class RMAn(nn.Module):
         check_positive("recursions", recursions, integer=True)
 
         fixed_maps = self.encode(fixed)  # the same in every recursion
+        # One image at a time and not both at once (`encode_both`): half the memory at full resolution.
         once = self.training and both_directions(moving, fixed)
         moving_maps = [exchanged(level) for level in fixed_maps] if once else self.encode(moving)
         steps, looks = [], []
