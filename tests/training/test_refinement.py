@@ -5,8 +5,9 @@ import torch
 
 from moereg import fields
 from moereg.classical import identity
+from moereg.data import datasets
 from moereg.metrics import evaluate
-from moereg.models import Registration
+from moereg.models import Registration, load_model
 from moereg.regularity import diffusion, fold_fraction
 from moereg.similarity import mse
 from moereg.training import Refined, refine
@@ -113,6 +114,19 @@ def test_what_keeps_a_field_from_folding():
     assert folds[1] == 0
     assert (kept.warped - fixed).square().mean() < 0.9 * (moving - fixed).square().mean()
     assert torch.equal(kept.displacement, Refined(identity, 60, **options)(moving, fixed).displacement)
+
+
+@pytest.mark.data
+@pytest.mark.usefixtures("hippocampus")
+def test_scans_fold_without_it_at_no_higher_overlap():
+    """What the module's text says, on the first pair of the validation split, from the shipped network's field."""
+    pair = datasets.load("hippocampus", "val", count=1)[0]
+    network = load_model("hippocampus-images")
+    methods = {f"folds {weight}": Refined(network, 50, folds=weight) for weight in (0.0, module.FOLDS)}
+    free, kept = evaluate(methods, [pair], surfaces=False).values()
+    assert free["fold_fraction"] > 0.02
+    assert kept["fold_fraction"] < 0.001
+    assert kept["dice"] > free["dice"] - 0.005
 
 
 def test_defaults_are_those_of_a_training(waves):
