@@ -600,10 +600,12 @@ layers = {name: known[0][name].layer for name in routers}
 
 def fitted(name, reach):
     """The linear map that gives this layer's output best, least squares."""
-    both = [(around(one[name].features, reach), one[name].output) for one in known]
-    given = torch.cat([x.flatten(0, 2) for x, _ in both])
-    wanted = torch.cat([y.movedim(1, -1).flatten(0, 2) for _, y in both])
-    return torch.linalg.lstsq(given, wanted).solution
+    pairs = [(around(one[name].features, reach), one[name].output) for one in known]
+    given = torch.cat([x.flatten(0, 2) for x, _ in pairs])
+    wanted = torch.cat([y.movedim(1, -1).flatten(0, 2) for _, y in pairs])
+    # Neighbours are alike: in float32 rounding would decide the error's third digit.
+    both = (table.double() for table in (given, wanted))
+    return torch.linalg.lstsq(*both).solution.float()
 
 
 # %% tags=["hide-output"]

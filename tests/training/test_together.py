@@ -21,6 +21,7 @@ import sys
 from moereg.processes import joined, whole_again
 with joined() as own:
     if own.rank == 1:
+        print("process 1 leaves", file=sys.stderr, flush=True)
         sys.exit(3)
     whole_again([own.rank], own)
 """
@@ -102,5 +103,5 @@ def test_nobody_waits_for_a_process_that_has_died(tmp_path):
     started = time.monotonic()
     done = torchrun(tmp_path / "dies.py", check=False)
     assert done.returncode != 0
-    assert "exitcode  : 3" in done.stderr
+    assert "process 1 leaves" in done.stderr  # torchrun's report names whichever process it saw end first
     assert time.monotonic() - started < PATIENCE  # and not after the half hour that a message may take
