@@ -101,7 +101,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "hippocampus-voxelmorph": Recipe(
         "VoxelMorph (MONAI), hippocampus, trained with labels", "voxelmorph", "hippocampus",
-        replace(WITH_LABELS, steps=3000), beside=BESIDE_SCANS,
+        replace(WITH_LABELS, steps=2400), beside=BESIDE_SCANS,
     ),
     "abdomen": Recipe(
         "SHMoAReg, abdominal phantoms, trained with labels", "shmoareg", "abdomen",
