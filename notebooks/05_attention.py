@@ -154,11 +154,12 @@ assert max(s for _, s in rooted) < 1.5 * min(s for _, s in rooted)
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Without the root the largest weight goes to one: the softmax *saturates*, one token takes all, and small changes of the
-# scores change hardly anything: in the widest rows the slope is a fraction of the others. Each of the $d$ products $q_c k_c$
-# of independent numbers has mean 0 and variance $1 \cdot 1 = 1$; they are independent of each other, so their sum has
-# variance $d$ and standard deviation $\sqrt d$. Dividing by $\sqrt d$ keeps scores at variance 1 whatever the width, and
-# weights and slopes stay as they were.
+# Without the root the largest weight goes to one: the softmax *saturates*, one token takes all, and small changes of
+# the scores change hardly anything. Not at once: in narrow rows the slope without the root is even the larger one; in
+# the widest it is a fraction of the one with the root. Each of the $d$ products $q_c k_c$ of independent numbers has
+# mean 0 and variance $1 \cdot 1 = 1$; they are independent of each other, so their sum has variance $d$ and standard
+# deviation $\sqrt d$. Dividing by $\sqrt d$ keeps scores at variance 1 whatever the width, and weights and slopes stay
+# as they were.
 #
 # </details>
 #
@@ -220,9 +221,9 @@ stills(show_attention, alt=alt, start=start, **places, temperature=[0.03, 0.1, 0
 
 
 # %% [markdown]
-# One picture is one voxel of one subject. All voxels of the liver, of six subjects: how much of their attention goes to
-# themselves, and of the rest, how much stays in the liver? The control is the share of the image that is liver; and since
-# noise could be what makes a patch unlike all others, the same subjects without any noise.
+# One picture is one voxel of one subject. So ask all voxels of the liver, in six subjects: how much of a voxel's
+# attention goes to itself, and how much of the rest stays in the liver? The control is the share of the image that is
+# liver. And since noise could be what makes a patch unlike all others, there are the same subjects without any noise.
 
 # %% tags=["hide-output"]
 subjects = [phantoms.make("abdomen", shape, seed) for seed in range(6)]
@@ -259,11 +260,11 @@ assert sorted(peaks := [peak.item() for peak in warmer], reverse=True) == peaks
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# From patches: the voxel itself. Without its mean and its length a patch is a pattern, and hardly another voxel has the same
-# one; what is left over lands in the liver little more often than chance. It is not the noise that makes it so: without
-# any, hardly less attention stays with the voxel. From brightness: the liver, at several times its share, and other bright
-# organs too. A large temperature spreads the weights over the image, a small one gathers them. Attention compares what
-# the features say. It does not know what we mean by "alike".
+# From patches: above all the voxel itself. Without its mean and its length a patch is a pattern, and hardly another
+# voxel has the same one. What is left over lands in the liver somewhat more often than chance, up to about twice as
+# often. Noise is not what makes it so: without any, only a little less stays with the voxel. From brightness: the
+# liver, at about three times its share, and other bright organs too. A large temperature spreads the weights over the
+# image, a small one gathers them. Attention compares what the features say. It does not know what we mean by "alike".
 #
 # </details>
 #
@@ -361,8 +362,8 @@ spelled = attend(pieces, pieces, pieces)[0]
 torch.testing.assert_close(fused, spelled, rtol=1e-4, atol=1e-5)
 
 # %% [markdown]
-# The price: voxels of different windows do not see each other, not even neighbours on either side of a cut. The derivative
-# of one output after all inputs shows what it has seen.
+# The price: voxels of different windows do not see each other, not even neighbours on either side of a cut. The
+# derivative of one output by all inputs shows what it has seen.
 
 # %%
 out = windows.join(fused)
@@ -378,9 +379,10 @@ assert not reach[4, 5]  # its neighbour, in the next window
 # ## Two images: who has my tissue?
 #
 # *Mutual attention* takes queries from one image, keys and values from the other. If the features are good, a voxel's
-# weights gather where its tissue went, and their centre is a displacement. The phantom knows the true one. **Predict: which
-# features will do better, patches or brightness? And patches of 5 or of 9?** The control is the moving image of *another*
-# subject: what is found there has nothing to do with this motion.
+# weights gather where its tissue went: the mean of the offsets, so weighted, is a displacement. The phantom knows the
+# true one; it is compared inside organs, where the motion stays within the search. **Predict: which features will do
+# better, patches or brightness? And patches of 5 or of 9?** The control is the moving image of *another* subject: what
+# is found there has nothing to do with this motion.
 
 # %%
 window, half = 13, 6  # search around the place of the query
@@ -455,10 +457,11 @@ plt.show()
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The features that found the liver do not find the motion: one place in the liver is as bright as the next. Patches, which
-# found only themselves, are what a search for *one* place needs: a pattern that moves with the tissue. Patches of 9 are
-# better than those of 5, in error and correlation, in every subject, and a stranger's image gives far less. Which features
-# are good depends on the question.
+# The features that found the liver do not find the motion: one place in the liver is as bright as the next, and in most
+# subjects the error is larger than without any motion. Patches, which found only themselves, are what a search for
+# *one* place needs: a pattern that moves with the tissue. Patches of 9 are better than those of 5, in error and
+# correlation, in every subject, and in a stranger's image their correlation is far lower. Which features are good
+# depends on the question.
 #
 # </details>
 #
@@ -477,9 +480,9 @@ print([tuple(m.shape) for m in mutual(*maps)])
 #
 # `abdomen-flat` comes with the library: SHMoAReg (chapter 09), trained on thousands of phantom pairs. Its encoder has
 # attention with eight heads at two levels; here is the finer one, on a grid of every fourth voxel, in windows of 6 × 6
-# tokens. Two questions to all heads, on three pairs: how much goes to the best token, and how far are two heads apart (half
-# the sum of the differences of their weights: 0 if they agree, 1 if they share no token)? The control is the network as
-# drawn, with three seeds.
+# tokens. Two questions to all heads, on three pairs: how much goes to the best token, and how far are two heads apart
+# (half the sum of the absolute differences of their weights: 0 if they agree, 1 if they share no token)? The control is
+# the network as drawn, with three seeds.
 
 
 # %%
@@ -519,11 +522,14 @@ for one in list(measured)[1:]:
     assert measured["trained"][1] > 2 * measured[one][1]
 
 # %% [markdown]
-# In this network training made the heads sharper and made them differ (one training; the untrained ones agree among each
-# other). That is a fact about weights, not yet about use: chapter 07 asks whether the registration misses a head that is
-# taken away.
+# In this network training made the heads sharper and made them differ. (It is one training; the three untrained
+# networks are much alike.) That is a fact about weights, not yet about use: chapter 07 asks whether the registration
+# misses a head that is taken away.
 #
 # ### Three stations
+#
+# In each row: a token (a cross marks its place) and where four of the eight heads look from it. The last two rows are
+# one station.
 
 # %% mystnb={"image": {"alt": "Three rows. Each has the fixed image with a marked token, then where heads 0, 1, 3 and 5 look from there. Row 1, kidney's lower edge: head 0 on one far token, head 5 along the vessels. Row 2, inside the kidney: head 0 spread along the left border of the window. Row 3 shows the neighbour of row 4 across a window's cut, with maps that share no token."}}
 with torch.no_grad(), observe(network) as seen:
@@ -550,8 +556,9 @@ figure.colorbar(picture, ax=axes, label="weight, 0.3 and above white", shrink=0.
 plt.show()
 
 # %% [markdown]
-# Now in the explorer: point at a voxel, its window is outlined, and each head's weights are drawn over the window. (Where
-# it cannot be shown, a picture stands in: where all eight heads look at the first station.)
+# Now in the explorer: point at a voxel, its window is outlined, and each head's weights are drawn over the window.
+# (Where it cannot be shown, a picture stands in: all eight heads at the first station. *Gate* is a word of chapter 06:
+# how much a head counts at this token.)
 #
 # 1. **The right kidney's lower edge, (40, 24).** Head 0 gives most of its weight to a single token on the other side of the
 #    window. Head 5 spreads along the vessels between the kidneys. Same token, same keys: only the queries differ.
