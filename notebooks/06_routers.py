@@ -195,7 +195,7 @@ for rule in rules:
     assert bool((others > 1e-6).all()) == (rule in ("raw", "stopped"))
 
 # %% [markdown]
-# Under `renormalised` and `topk_softmax` the logits of experts 2 and 3 get nothing. They are not locked out for that: an
+# Under `renormalised` and `topk_softmax` the logits of experts 2 and 3 get nothing. That does not lock them out: an
 # expert enters when its logit *passes* a chosen one, and of two chosen ones one rises as much as the other falls (their
 # slopes add up to zero). Below, the experts propose 1, 2 and 4, and 4 is right. Expert 2 starts last.
 
@@ -232,11 +232,10 @@ for k, rule in ((1, "renormalised"), (1, "raw"), (1, "stopped"), (2, "stopped"))
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# With k = 1 the *wrong* expert rises. Only it has run. Its answer is too small, so the gradient asks for more of it (had it
-# been too large, for less, and just as blindly); whether another expert would be better is a question that nobody can
-# answer, because nobody asked the other expert.
-# `renormalised` asks nothing at all. With k = 2 both have run: the answer lies between their proposals, and the gradient
-# moves it towards the right one. **A router can only compare experts that ran.**
+# With k = 1 the *wrong* expert rises. Only it has run. Its answer is too small, so the gradient asks for more of it
+# (had it been too large, for less, and just as blindly). Whether another expert would be better nobody can tell,
+# because no other has run. `renormalised` asks nothing at all. With k = 2 both have run: the answer lies between their
+# proposals, and the gradient moves it towards the right one. **A router can only compare experts that ran.**
 #
 # </details>
 #
@@ -344,16 +343,16 @@ plt.show()
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# With k = 1 experts starve under every rule. `renormalised` keeps the routers as they were drawn, idle experts included.
-# Under `stopped` the gate
-# is always one, and its gradient asks only "should this answer be larger?": at step 250 it looks better than at the end,
-# where most seeds are left with one or two experts. A training that had been stopped there would have told another
-# story. `raw` holds what it has, and what it lost it does not find again.
+# With k = 1 experts starve under every rule. `renormalised` keeps the routers as they were drawn, idle experts
+# included. Under `stopped` the gate is always one, and its gradient asks only "should this answer be larger?": at step
+# 250 it looks as good as `raw`, and at the end most seeds are left with a single expert. A training that had been
+# stopped early would have told another story. `raw` holds what it has, and what it lost it does not find again.
 #
 # With k = 2 a load that falls can rise again: an expert in second place has run, is compared, and comes back. Nobody is
 # idle at the end, and the error is smaller in all seeds in which somebody had been. Two warnings. Two experts per voxel
-# also do twice the work. And look at the dot furthest right in the lowest row: all four experts have work there, and the
-# error is the largest of the row; a full load is not yet a good division of labour, at least not after these steps.
+# also do twice the work. And look at the dot furthest right in the lowest row: all four experts have work there, and
+# yet the error is larger than any of `raw`. A full load is not yet a good division of labour, at least not after these
+# steps.
 #
 # </details>
 #
@@ -371,9 +370,9 @@ plt.show()
 #
 # $$\frac{\partial L}{\partial x_i} = \frac{N}{T}\, p_i \Big(f_i - \sum_j f_j p_j\Big).$$
 #
-# An expert whose load is above the mean load that the voxel's probabilities expect is pushed down, the others up, each in
-# proportion to its own probability. By hand, with all voxels like the one above: $p = (.4, .3, .2, .1)$, all choose expert
-# 0, $f = (1, 0, 0, 0)$, $\sum f p = .4$. The loss is $4 \cdot .4 = 1.6$, the gradient
+# An expert whose load is above the mean load that the voxel's probabilities expect is pushed down, the others up, each
+# in proportion to its own probability. By hand, with the one voxel of the table above ($T = 1$) and k = 1: $p = (.4,
+# .3, .2, .1)$, it chooses expert 0, $f = (1, 0, 0, 0)$, $\sum f p = .4$. The loss is $4 \cdot .4 = 1.6$, the gradient
 # $4 \cdot (.4 \cdot .6,\ -.3 \cdot .4,\ -.2 \cdot .4,\ -.1 \cdot .4)$.
 
 # %%
@@ -387,8 +386,8 @@ expected = torch.tensor([0.96, -0.48, -0.32, -0.16])
 torch.testing.assert_close(leaf.grad.flatten(), expected)
 
 # %% [markdown]
-# How much of it? The library's training uses the weight of the MoA paper unless told otherwise. **Predict: is that
-# enough here?**
+# How much of it? The library's training takes the weight of the MoA paper, one hundredth, unless told otherwise.
+# **Predict: is that enough here?**
 
 # %% tags=["hide-output"]
 usual = TrainingConfig().balance
@@ -438,12 +437,9 @@ assert cost["uneven"].median() > 3 * cost["even"].median()
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Where tissues are uneven the loss evens out the loads, and the error grows in every seed: voxels are sent to an expert that
-# is not theirs. Even tissues, whose loads were even already, suffer less from the same weight, and the seed that it helped
-# much is the badly divided one of the last figure. Other aids: noise on the logits (`noise=True`) lets others have a try; the *z
-# loss*, the mean of $(\log \sum_i e^{x_i})^2$, keeps logits small; the *information loss*, the mean entropy of $p$ less the
-# entropy of its mean $P$, asks that a router is sure at each voxel *and* uses all experts, at any share. Chapter 09
-# compares them on registration.
+# Where tissues are uneven the loss evens out the loads, and the error grows in every seed: voxels are sent to an expert
+# that is not theirs. Even tissues, whose loads were even already, suffer less from the same weight, and the seed that
+# it helped much is the badly divided one of the last figure.
 #
 # </details>
 #
@@ -466,7 +462,8 @@ assert sum(drawn) > 0
 # <details><summary>What you should have seen</summary>
 #
 # The same two experts for every voxel; the others do not run, so nothing compares them. That is why the library draws
-# small random weights. It is no cure: drawn routers have favourites too, they are not the same for all voxels.
+# small random weights. It is no cure: the least used expert of a drawn router gets next to nothing as well. But
+# favourites differ from voxel to voxel, so that others may run somewhere, and be compared.
 #
 # </details>
 #
@@ -552,8 +549,12 @@ assert cold.entropy().mean() < routing.entropy().mean() < hot.entropy().mean()
 #
 # ## Before and after training
 #
-# `abdomen-flat` comes with the library: SHMoAReg (chapter 09), trained on sections of abdominal phantoms, with routers in
-# encoder and decoder. Its card says how. Beside it, the same network as drawn, with three seeds.
+# `abdomen-flat` comes with the library: SHMoAReg (chapter 09), trained on sections of abdominal phantoms, with routers
+# in encoder and decoder. Its card says how, and names two losses beside the balance loss. The *z loss*, the mean of
+# $(\log \sum_i e^{x_i})^2$, keeps logits small. The *information loss*, the mean entropy of $p$ less the entropy of its
+# mean $P$, asks that a router is sure at each voxel *and* uses all experts, at any share. Chapter 09 sets it against
+# the balance loss on registration. (A third aid is noise on the logits, `noise=True`: it lets others have a try.)
+# Beside the trained network stands the same one as drawn, with three seeds.
 
 # %%
 card = json.loads(find_weights("abdomen-flat").with_suffix(".json").read_text())
@@ -646,10 +647,10 @@ axes[1].text(-0.4, 0.6, "pale: gate below 0.1\ndashed: the step", fontsize=8)
 plt.show()
 
 # %% [markdown]
-# **Station 1: the right kidney's lower edge, (40, 22), direction y.** Nowhere in the image does this layer take a longer
-# step along y. The router is certain, and of the *smallest* kernel. Now compare the proposals: all four point the same
-# way. Had the router chosen anybody else, the step would be nearly as long. Ask the same voxel for direction x, and
-# another expert is chosen: the directions decide apart.
+# **Station 1: the right kidney's lower edge, (40, 22), direction y.** Nowhere in the image does this layer take a
+# longer step along y. The router is certain, and of the *smallest* kernel. Now compare the proposals: all four point
+# the same way. Had the router chosen anybody else, the step would have been of about the same length. Ask the same
+# voxel for direction x, and another expert is chosen: the directions decide apart.
 
 # %%
 gates, proposals, step = station(kidney, "y")
@@ -676,8 +677,8 @@ assert proposals.mean().abs() < 0.85 * abs(step)
 RouterSteps(network, pair, layer=layer.name, voxel=border, direction="x")
 
 # %% [markdown]
-# **Station 3: inside the liver, (8, 16), direction y.** The proposals disagree in *sign*. The gate decides whether this
-# voxel looks up or down.
+# **Station 3: inside the liver, (8, 16), direction y.** The proposals disagree in *sign*: the narrowest expert points
+# up, the others down. The gate decides where this voxel looks.
 
 # %%
 gates, proposals, step = station(liver, "y")
@@ -701,8 +702,8 @@ RouterSteps(network, pair, layer=layer.name, voxel=vein, direction="y")
 # `steps.voxel = (row, column)` walks through any other voxel. Four stations are examples; what the choice is worth over all voxels is measured in chapter 09, with
 # controls.
 #
-# Two limit cases that tests hold for ever: a zero router is uniform, and with k = N and the rule `soft` nothing is left
-# out.
+# Two limit cases that tests hold for ever: a zero router is uniform, and with the rule `soft` (the gate is the
+# probability, for all N experts) nothing is left out.
 
 # %%
 zero = Router(3, experts, k=4, gate="soft")
