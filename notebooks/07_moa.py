@@ -63,8 +63,9 @@ _ = torch.manual_seed(0)
 #
 # $$y_t = \sum_{i \in G(q_t)} w_{i,t}\, E_i(q_t; K, V), \qquad E_i = \mathrm{softmax}\Big(\frac{q_t W_i^q (K W^k)^\top}{\sqrt d}\Big) V W^v W_i^o$$
 #
-# $q_t$ is the token itself; $K$ and $V$ are both the $T$ tokens of its window; $N$ heads of width $d$, tokens of $C$ features.
-# $W^k$ and $W^v$ carry no index: all heads share them.
+# $q_t$ is the token itself; $K$ and $V$ are both the $T$ tokens of its window (the paper's letters again: in chapter 05
+# they stood for keys and values that were already projected); there are $N$ heads of width $d$ and tokens of $C$
+# features. $W^k$ and $W^v$ carry no index: all heads share them.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Diagram: a token of C features goes to the router, which picks k of N heads with gates. The token goes through the chosen heads' query matrices, C by d each. All T tokens of the window go through one key and one value matrix to keys and values, T by d, used by every head. The heads' results go through their output matrices, d by C, are weighted with the gates and added to C features."}}
 figure, ax = plt.subplots(figsize=(10, 3.2))
@@ -131,8 +132,9 @@ for name, parameter in layer.named_parameters():
 # </details>
 #
 # **First version**: the sum of chapter 05, all heads for all tokens. **Second**: a gate before each term. It is a
-# mixture, but nothing is saved: most terms are computed, then multiplied by zero. **Third**: only the rows that chose the
-# head ask. Keys and values stay those of *all* tokens.
+# mixture, but nothing is saved: most terms are computed, then multiplied by zero. **Third**: only the rows that chose
+# the head ask. Keys and values stay those of *all* tokens. The second and the third must give what the library's layer
+# gives, in value and gradient.
 
 
 # %%
@@ -236,9 +238,9 @@ torch.testing.assert_close(*slopes, rtol=1e-6, atol=1e-9)
 # ## In a trained encoder
 #
 # `abdomen-flat` comes with the library: SHMoAReg, with MoA at its two coarser levels, 8 heads and k = 2, trained on
-# thousands of phantom pairs. What follows shows how *this* network works, and not that it had to: networks trained without any attention
-# are not told apart from such ones (three seeds, at the end). Which head does each token of the fixed image give the largest gate? Beside
-# the trained network one that was only drawn.
+# thousands of phantom pairs. What follows shows how *this* network works, and not that it had to: whether choosing is
+# needed, the end of the chapter asks. To which head does each token of the fixed image give its largest gate? Beside
+# the trained network stands one that was only drawn.
 
 
 # %%
@@ -288,9 +290,9 @@ for name in ("encoder.1.moa", "encoder.2.moa"):
     assert max(least) < 0.02 < 0.05 < trained
 
 # %% [markdown]
-# It is tempting to read anatomy in such a map. Look at its margin first: one head along the top, one along the
-# bottom, two down the sides. **In how many tokens do two different subjects pick the same head, at the margin and inside?** By
-# chance it would be the sum of the squared loads.
+# It is tempting to read anatomy in such a map (the one at level 1, above). Look at its margin first: one head along the
+# top, one along the bottom, two down the sides. **In how many tokens do two different subjects pick the same head, at
+# the margin and inside?** By chance it would be the sum of the squared loads.
 
 # %% tags=["hide-output"]
 name = "encoder.1.moa"
@@ -316,9 +318,9 @@ assert (maps[:, 0] == maps[0, 0, 0]).float().mean() > 0.9, "one head for the top
 #
 # </details>
 #
-# So move one and leave the other. Both images are shifted by 16 voxels, four tokens; what leaves on one side comes in on
-# the other. Of the tokens at which the two predictions differ: **do heads stay at their places, or go along with the image?
-# In the top and bottom row, at the sides, inside?**
+# So move what is shown, and leave the places. Both images are shifted by 16 voxels, four tokens; what leaves on one
+# side comes in on the other. Of the tokens at which the two predictions differ: **do heads stay at their places, or go
+# along with the image? In the top and bottom row, at the sides, inside?**
 
 # %% tags=["hide-output"]
 outer = torch.zeros(16, 16, dtype=torch.bool)
@@ -346,9 +348,9 @@ assert all(along > 0.6 > 0.1 > stay for stay, along in list(follows.values())[1:
 #
 # The top and the bottom row stay: these heads follow the *place*, whatever is shown there. Attention knows no places
 # (chapter 05), and a convolution moves along with its image, but for its padded border: that is how the network knows
-# the rows. The sides and the inside go along with what is *shown*; the sides agreed among subjects because all of them
-# have air there. Whether "what is shown" means the organ is another question: chapter 09 asks it with another subject's
-# organs at the same places.
+# the rows. At the sides and inside most heads go along with what is *shown*; the sides agreed among subjects because
+# all of them have air there. Whether "what is shown" means the organ is another question: chapter 09 asks it with
+# another subject's organs at the same places.
 #
 # </details>
 
@@ -397,9 +399,9 @@ assert looks[gates.argmax()].max() > 0.75
 RouterSteps(network, pair, layer="encoder.1.moa", voxel=edge)
 
 # %% [markdown]
-# **Station 2: between liver and vessels, (20, 24).** The router is torn between two heads. Go to *Attention*: neither gives
-# much to any one token. What they fetch is nearly a mean over the window, and the mean of two means is not far from
-# either.
+# **Station 2: between liver and vessels, (20, 24).** The router is torn between two heads. Go to *Attention*: neither
+# gives much to any one token. Both fetch something close to a mean over the window. They may still add different
+# things, for each has an output matrix $W_i^o$ of its own.
 
 # %%
 gates, looks = decision(torn)
@@ -572,10 +574,10 @@ plt.show()
 #
 # *A first reading may leave this section out.*
 #
-# Attention is there to look elsewhere. Does this network need what comes from elsewhere? Put something in the layers' place that cannot look:
-# at each token a *linear map of the token's own features*, fitted to what the layers gave on sixteen pairs of the training. Beside it a linear
-# map of the 3 × 3 tokens around; and two controls, nothing, and the same mean answer at every token. **How much of the loss does each bring
-# back?**
+# Attention is there to look elsewhere. Does this network rely on what comes from elsewhere? Put something in the
+# layers' place that cannot look: at each token a *linear map of the token's own features*, fitted to what the layers
+# gave on sixteen training pairs. Beside it stand a linear map of the 3 × 3 tokens around, and two controls: nothing,
+# and the same mean answer at every token. **How much of the loss does each bring back?**
 
 
 # %%
@@ -642,19 +644,20 @@ assert near.high < 0.1
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Most of it. A linear map of the token alone brings back the larger part of what the attention is worth to this network, and with its eight
-# neighbours all but a few hundredths of a voxel. So what the network relies on is hardly what heads fetch from afar: it is a
-# transformation of features that a convolution could have learned as well. That fits what comes next, networks that had no attention.
-# (One network; and a map that was fitted to imitate attention is no proof that training would find it.)
+# Most of it. A part comes back already with one mean answer, which looks at nothing. A linear map of the token alone
+# brings back the larger part of what the attention is worth to this network, and with its eight neighbours all but a
+# few hundredths of a voxel. So what the network relies on is hardly what heads fetch from afar: it is a transformation
+# of features that a convolution could have learned as well. (One network; and a map that was fitted to imitate
+# attention is no proof that training would find it.)
 #
 # </details>
 #
 # ## Is it needed?
 #
-# Knock-outs tell what *this* network relies on. Whether choosing is *needed* another training must tell: networks that
-# never had a choice, or no attention, on the same pairs in the same order. `make experiments` trained them, three seeds
-# each (the first form below is the default: two heads of eight). Two forms take keys and values from the *other* image (*cross* attention; ours, the paper's choice was not open to
-# us). **Predict: which form is best?**
+# Knock-outs tell what *this* network relies on. Whether choosing is *needed*, another training must tell: of networks
+# that never had a choice, or no attention, on the same pairs in the same order. `make experiments` trained them, three
+# seeds each (the first form below is the default: two heads of eight). Two forms take keys and values from the *other*
+# image (*cross* attention; which form the paper uses was not open to us). **Predict: which form is best?**
 
 # %% tags=["hide-output"]
 record = recorded("heads")
