@@ -19,10 +19,10 @@
 # %% [markdown]
 # # SHMoE: every voxel, every direction, its own mixture
 #
-# The decoder of SHMoAReg answers one question per voxel and *direction*: how far to move? Its experts are convolutions of
-# different extent. A *router* scores them at each place; softmax makes *gates* of the scores (the *logits*), shares that add up
-# to one, and with k = 2 only the two largest count (chapter 06). The paper fixes that each voxel and each direction has its own
-# mixture; the formulas are our instance. You will be able to
+# The decoder of SHMoAReg answers one question per voxel and *direction*: how far to move? Its experts are convolutions
+# of different extent. A *router* scores them at each place; softmax makes *gates* of the scores (the *logits*), shares
+# that add up to one, and with k = 2 only the two largest count (chapter 06). SHMoAReg's paper fixes that each voxel and
+# each direction has its own mixture; the formulas are our instance. You will be able to
 #
 # * produce a task that one decision for all directions cannot solve, and mend it in three lines,
 # * say how many more experts would have done instead, and tell missing routers from missing experts,
@@ -60,10 +60,11 @@ _ = torch.manual_seed(0)
 # %% [markdown]
 # ## From failure: one kernel for everything
 #
-# A toy in which the truth is known. The features are independent noise of variance one; the field has two directions, y (down)
-# and x (right). In one half of the image it is the *mean* of the features over 7 × 7 voxels, in the other an *edge* filter of
-# 3 × 3. As the noise is independent, a layer that uses kernel $K$ where $K^*$ is right has the mean squared error
-# $\|K - K^*\|^2$: a distance between kernels. Both kernels here have length one and are orthogonal.
+# A toy in which the truth is known. The features are independent noise of variance one; the field has two directions, y
+# (down) and x (right). In one half of the image it is the *mean* of the features over 7 × 7 voxels, in the other an
+# *edge* filter of 3 × 3; three tasks differ in which half that is, for y and for x. As the noise is independent, a
+# layer that uses kernel $K$ where $K^*$ is right has the mean squared error $\|K - K^*\|^2$: a distance between
+# kernels. Both kernels are scaled to length one, and they are orthogonal.
 
 # %%
 size, seeds, steps = 16, 5, 600
@@ -141,8 +142,8 @@ def learn(task, mix, extents, rows):
 
 
 # %% [markdown]
-# **Predict the errors, as a share of the field's size: one expert where directions agree; two; and two where they are
-# crossed. Will more steps help?**
+# **Predict the errors, as a share of the field's mean square: one expert where directions agree; two; and two where
+# they are crossed. Will more steps help?**
 
 
 # %% tags=["hide-output"]
@@ -180,9 +181,9 @@ assert late(runs["crossed, two experts"], steps // 2).min() > 0.23, "nor was it 
 #
 # ## Mended in three lines
 #
-# A quarter of the image wants *mean* for both directions, a quarter *edge* for both, and in the other two they differ. One
-# set of gates cannot say that. So: a row of logits for each direction, a softmax for each, and each direction mixed with
-# its own gates. The proposals stay as they are.
+# A quarter of the image wants *mean* for both directions, a quarter *edge* for both, and in the other two they differ.
+# One set of gates over two experts cannot say that. So: a row of logits for each direction, a softmax for each, and
+# each direction mixed with its own gates. The proposals stay as they are.
 
 
 # %%
@@ -234,14 +235,14 @@ assert apart.max() < 0.001
 #
 # ## How many experts would have done instead?
 #
-# Draw a layer's proposals as points: across what it proposes for x, from *mean* (0) to *edge* (1), upwards the same for y. The
-# crossed task wants all four corners of a square. Gates are positive and add up to one, so one decision reaches what lies
-# *between* its points: with two experts a segment, with three a triangle. No segment passes through four corners. The mean
-# squared distance of the corners of a unit square from any line through its centre is 1/4 (a corner is $(\pm 1/2, \pm 1/2)$ from
-# the centre; its distance from a line with unit normal $n$ is $(\pm n_1 \pm n_2)/2$, squared on average
-# $(n_1^2 + n_2^2)/4$); the squared side is
-# $\|K_1 - K_2\|^2 = 2$ and the field's size is 2 as well: an error of 1/4, the one above. But a triangle can *contain* a
-# square. **Predict: is one decision with three experts enough?**
+# Draw a layer's proposals as points: across what it proposes for x, from *mean* (0) to *edge* (1), upwards the same for
+# y. The crossed task wants all four corners of a square. Gates are positive and add up to one, so one decision reaches
+# what lies *between* its points: with two experts a segment, with three a triangle. No segment passes through four
+# corners. The mean squared distance of the corners of a unit square from any line through its centre is 1/4 (a corner
+# is $(\pm 1/2, \pm 1/2)$ from the centre; its distance from a line with unit normal $n$ is $(\pm n_1 \pm n_2)/2$,
+# squared on average $(n_1^2 + n_2^2)/4$), and no other line is nearer. The squared side is $\|K_1 - K_2\|^2 = 2$ and
+# the field's mean square, over both directions, is 2 as well: an error of 1/4, the one above. But a triangle can
+# *contain* a square. **Predict: is one decision with three experts enough?**
 
 # %% tags=["hide-output"]
 three = learn("crossed", one_decision, (7, 7, 7), 3)
@@ -270,10 +271,11 @@ plt.show()
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Yes. So routers per direction are not beyond what one decision can do; they are what it costs in *experts*. With $N$
-# kernels to choose from and $D$ directions, $N^D$ corners are wanted. One expert per voxel (k = 1) must stand on a corner:
-# $N^D$ experts. Free mixtures of all experts need a simplex that contains the corners, in $D (N - 1)$ dimensions: $D (N - 1) + 1$
-# experts. A router per direction needs $N$, and $D - 1$ more sets of router weights, which are small.
+# Yes. So a router per direction does nothing that one decision could not do; it does it with fewer *experts*. With $N$
+# kernels to choose from and $D$ directions, $N^D$ corners are wanted. One expert per voxel (k = 1) must stand on a
+# corner: $N^D$ experts. Free mixtures of all experts need a simplex that contains the corners, in $D (N - 1)$
+# dimensions: $D (N - 1) + 1$ experts. A router per direction needs $N$, and $D - 1$ more sets of router weights, which
+# are small.
 #
 # </details>
 
@@ -285,8 +287,9 @@ for kernels in (2, 4):
         print(f"{kernels:7}{directions:12}{kernels:16}{mixing:14}{single:13}")
 
 # %% [markdown]
-# The k = 1 column by construction: an expert for each corner, chosen by its quadrant, leaves no error; and with one corner
-# less the best that three points can do is to share one between two corners, an eighth.
+# The k = 1 column by construction: an expert for each corner, chosen by its quadrant, leaves no error; and with one
+# corner less the best that three points can do is to share one between two corners, half a side from each: a squared
+# error of 2/4 at two of four corners, over the field's 2, is an eighth.
 
 # %%
 signal = torch.randn(8, 1, size, size)
@@ -357,7 +360,7 @@ plt.show()
 # One voxel by hand, in a row of five with one feature: $h = (1, 3, 9, 0, 2)$. The experts are means over 1, 3 and 5 voxels, the
 # readouts $a_y = 1/5$ and $a_x = -2/5$, k = 2.
 #
-# | | 1 | 3 | 5 |
+# | | extent 1 | extent 3 | extent 5 |
 # |---|---|---|---|
 # | $E_e(h)$ in the middle | 9 | (3 + 9 + 0)/3 = 4 | 15/5 = 3 |
 # | probabilities for y | 6/10 | 2/10 | 2/10 − a hair |
@@ -455,9 +458,9 @@ for mixed in even.mixture(features)[0].unbind(1):
 # %% [markdown]
 # ## Three kinds of experts
 #
-# *Full*: a dense $k^D$ kernel for each pair of channels. *Separable*: a $k^D$ kernel per channel, then a mix of channels.
-# *Nested*: a chain of $3^D$ kernels without activation; the first link is the expert of extent 3, the second makes it 5, the
-# third 7. What each kind can *be*: the answer to one bright voxel.
+# *Full*: a dense kernel of the whole extent for each pair of channels. *Separable*: a kernel of the whole extent per
+# channel, then a mix of channels. *Nested*: a chain of $3^D$ kernels without activation; the first link is the expert
+# of extent 3, the second makes it 5, the third 7. What each kind can *be*: the answer to one bright voxel.
 
 # %% mystnb={"image": {"alt": "Responses of untrained experts to one bright voxel, three rows for full, nested and separable experts, four columns for extents 1, 3, 5 and 7: in every row each expert fills a square of its own extent and nothing outside of it."}}
 bright = F.pad(torch.ones(1, 1, 1, 1), [7] * 4)
@@ -503,9 +506,9 @@ assert apart[0].max() > 0.1
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Inside yes, to the last digits. In the outermost voxels no: the chain pads its map *between* the links with zeros, where
-# the single kernel sees the image's border only once. So *nested* has less freedom than *full* (two links share what they
-# can be) and other borders.
+# Inside yes, to the last digits. In the outermost voxels no: the chain pads its map *between* the links with zeros,
+# where the single kernel sees the image's border only once. So *nested* has less freedom than *full* (each expert is
+# built on the narrower one) and other borders.
 #
 # </details>
 #
@@ -513,9 +516,10 @@ assert apart[0].max() > 0.1
 #
 # *A first reading may leave this section out.*
 #
-# Products per voxel, counted, for 16 channels in three dimensions: as experts alone, and as the layer computes them, with
-# the readout in the kernels. Beside it the milliseconds of a recorded run of `make bench`, forward and backward, 48³ voxels,
-# on the machine that its page names. **Which kind has the fewest products? And which was fastest?**
+# Products per voxel, counted, for 16 channels in three dimensions: as experts alone, and as the layer computes them,
+# with the readout in the kernels. Beside it the milliseconds of a recorded run of `make bench`, forward and backward,
+# 48³ voxels, on the machine that its page names, and the nanoseconds that a thousand products took. **Which kind has
+# the fewest products? And which was fastest?**
 
 # %% tags=["hide-output"]
 bench = Path("../tests/bench/README.md").read_text()
@@ -594,9 +598,9 @@ plt.show()
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# On flat images full kernels are a little better than nested in Dice, and there they are affordable. In volumes, where they
-# are not, nothing tells them from nested, while separable is worse in endpoint error. Hence the default. The networks are of
-# short trainings with three seeds: a longer one may judge otherwise.
+# On flat images full kernels are a little better than nested in Dice, and there they are affordable. In volumes, where
+# they take several times as long as nested ones, nothing tells the two apart, while separable is worse in endpoint
+# error. Hence the default. The networks are of short trainings with three seeds: a longer one may judge otherwise.
 #
 # </details>
 #
@@ -632,6 +636,9 @@ plt.show()
 
 
 # %% [markdown]
+# At the coarsest level y and x never choose the same expert; whole rows of the map choose alike, and the steps along x
+# are next to nothing. At the other two levels they agree more often than by chance, and still differ in most voxels.
+#
 # ### Three decisions, step by step
 
 
@@ -655,9 +662,9 @@ for number, (level, voxel, direction) in stations.items():
     print(f"   step {own @ proposals:+.2f}, with other's {others @ proposals:+.2f}")
 
 # %% [markdown]
-# **Station 1: the right kidney, (32, 20), level 1, direction y.** Press play, and stop at *Proposals*. The narrowest expert
-# would move this voxel up, all others down; the router of y takes one of the others, the router of x (at the same place)
-# the narrowest. With the decision of x, direction y would go the wrong way.
+# **Station 1: the right kidney, (32, 20), level 1, direction y.** Press play, and stop at *Proposals*. The narrowest
+# expert proposes a step up, all others a step down; the router of y takes one of the others, the router of x (at the
+# same place) the narrowest. With the decision of x, direction y would go the other way.
 
 # %%
 own, others, proposals = station(1, (32, 20), "y")
@@ -667,9 +674,9 @@ assert (own @ proposals) > 0 > (others @ proposals)
 RouterSteps(network, pair, layer="decoder.1.shmoe", voxel=(32, 20), direction="y")
 
 # %% [markdown]
-# **Station 2: the left kidney, (32, 48), level 2, direction x.** The router is certain again. Look at the proposals: none of
-# them reaches a thirtieth of a voxel. At this level breathing is along y only; whatever this router says changes nothing. A sure
-# router is no evidence that its decision matters.
+# **Station 2: the left kidney, (32, 48), level 2, direction x.** The router is certain again. Look at the proposals:
+# none of them reaches a thirtieth of a voxel of this level. Here the network moves along y only; whatever this router
+# says changes next to nothing. A sure router is no evidence that its decision matters.
 
 # %%
 own, others, proposals = station(2, (32, 48), "x")
@@ -678,9 +685,9 @@ assert proposals.abs().max() < 1 / 30
 RouterSteps(network, pair, layer="decoder.2.shmoe", voxel=(32, 48), direction="x")
 
 # %% [markdown]
-# **Station 3: the right kidney's lower edge, (40, 20), level 0, direction y.** All experts point the same way, the largest
-# proposal twice as far as the smallest. The direction x has chosen just the expert with the largest one for y. The gate sets
-# the length of the step here, not its sign.
+# **Station 3: the right kidney's lower edge, (40, 20), level 0, direction y.** All experts point the same way, the
+# largest proposal twice as far as the smallest. The router of x has chosen just the expert with the largest proposal
+# for y. The gate sets the length of the step here, not its sign.
 
 # %%
 own, others, proposals = station(0, (40, 20), "y")
@@ -695,9 +702,9 @@ RouterSteps(network, pair, layer="decoder.0.shmoe", voxel=(40, 20), direction="y
 #
 # ### What are the separate decisions worth?
 #
-# Stations are examples. Over twelve pairs, at all levels: exchange the directions' gates; give y's to both; give x's to both.
-# Controls: uniform gates, and the network's own decisions dealt out to other places (three seeds). Then the same at one level
-# alone. **Predict the order. And at which level will it cost most?**
+# Stations are examples. Over twelve pairs, at all levels: exchange the directions' gates; give y's to both; give x's to
+# both. Controls: uniform gates, and the network's own decisions dealt out to other places (three seeds). Then the same
+# at one level alone. **Predict the order. And at which level will the exchange cost most?**
 
 
 # %%
@@ -791,11 +798,12 @@ assert max(order[3:]) == max(order)
 # <details><summary>What you should have seen</summary>
 #
 # The directions do decide differently: with exchanged gates the network is lost, worse than with decisions from other
-# places. But look at *y's for both*: one decision serves both directions nearly as well as two. And level by level, nearly all
-# of the loss is at the coarsest, where y takes large steps and x hardly any: there only y's decision matters, and x may have
-# any. At the finest level, where both directions move, it costs a few hundredths of a voxel to exchange them. This network
-# *uses* the freedom and hardly *relies* on it. Whether networks trained with one decision come out worse, chapter 09 asks
-# with networks that never had two: the toy shows that they need not, as long as there are experts to spare.
+# places. But look at *y's for both*: one decision serves both directions nearly as well as two. And level by level,
+# most of the loss is at the coarsest, where y takes large steps and x hardly any: there only y's decision matters, and
+# x may have any. At the finest level, where both directions move, it costs a few hundredths of a voxel to exchange
+# them. This network *uses* the freedom and hardly *relies* on it. Whether networks trained with one decision come out
+# worse, chapter 09 asks with networks that never had two: the toy shows that they need not, as long as there are
+# experts to spare.
 #
 # </details>
 #
