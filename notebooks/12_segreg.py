@@ -162,7 +162,8 @@ plt.show()
 # %% [markdown]
 # $$\phi_r = \text{backbone}(m \text{ where } M_r,\ f \text{ where } F_r), \qquad \phi = \sum_r F_r\,\phi_r$$
 #
-# with $M_r$ and $F_r$ the masks of region $r$ in the two images. By hand, on one row of eight voxels with two regions:
+# with $M_r$ and $F_r$ the masks of region $r$ in the two images, and $\phi$ for displacements ($u$ elsewhere). By hand,
+# on one row of eight voxels with two regions:
 #
 # | x | 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 |
 # |---|---|---|---|---|---|---|---|---|
@@ -226,7 +227,8 @@ torch.testing.assert_close(result.displacement, naive, atol=1e-4, rtol=1e-3)
 print("regions", result.regions, " partial fields", tuple(result.partial.shape))
 
 # %% [markdown]
-# Limit cases. One region is the backbone. A region that only one of the images has does not move: nothing can be said about it.
+# Limit cases. With one region SegReg is its backbone. A region that only one of the images has does not move: nothing
+# can be said about it. And labels of one image alone are refused.
 
 # %%
 with torch.no_grad():
@@ -248,10 +250,10 @@ except ValueError as error:
 # The loss is the backbone's, summed over regions: each region must look like its counterpart, outline included (around it,
 # images are blanked), and each partial field must be smooth *in its own region*. Nothing is asked of the seam.
 #
-# Abdomens now, and every organ is a region. The same backbone is trained twice on the same pairs in the same order for the same
-# steps: once as it is, once within SegReg with true labels. Beside them classical Demons (chapter 03), which is not trained.
-# Two errors are shown: of points *in* organs and of points *between* them. **Predict: which of the four numbers do the labels
-# improve?**
+# Abdomens now, and every organ is a region. The same backbone is trained twice on the same pairs in the same order for
+# the same steps: once as it is, once within SegReg with true labels. Beside them classical Demons (chapter 03), which
+# is not trained. Four numbers are shown: Dice, the endpoint error of points *in* organs and of points *between* them,
+# and the share of voxels at seams that fold. **Predict: which of the four do the labels improve?**
 
 # %%
 small = budget.pick(smoke=(48, 48), full=(96, 96))
@@ -327,11 +329,12 @@ assert nearly == {"dice": "not told apart", "organ_epe": "worse"}
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Dice, by far: outlines that are given can be matched, and the labels that SegReg was given are those by which Dice measures
-# it, an easy exam. In organs these two networks differ too, by less; Demons, whose Dice is not told apart, has a fraction of that error: a
-# Dice that comes from labels promises more than the field keeps. Between organs the two are not told apart. It is one short training of each, with
-# one seed: the intervals are over six patients, and what labels do in *general* these two cannot say. Longer trainings with three seeds are
-# recorded below, and say something else about organs.
+# Dice, by far: outlines that are given can be matched, and the labels that SegReg was given are those by which Dice
+# measures it, an easy exam. In organs the two networks differ too, by less; Demons, whose Dice is not told apart from
+# that with labels, has a fraction of the error: a Dice that comes from labels promises more than the field keeps.
+# Between organs the two networks are not told apart, and only the one with labels folds at seams. It is one short
+# training of each, with one seed: the intervals are over six patients, and what labels do in *general* these two cannot
+# say. Longer trainings with three seeds are recorded below, and say something else about organs.
 #
 # </details>
 #
@@ -368,9 +371,10 @@ plt.show()
 #
 # <details><summary>What you should have seen</summary>
 #
-# A squared difference is averaged over the whole (mostly blanked) image. An organ with a thirtieth of the voxels has a thirtieth of
-# a say, and the steps of the training go where the voxels are. By hand: two regions of 10 and 90 voxels, both wrong by as much in
-# every voxel. Averaged over all 100, the small one adds a tenth of the loss. Divided by its own size, each adds a half.
+# A first suspect: a squared difference is averaged over the whole (mostly blanked) image. An organ with a thirtieth of
+# the voxels has a thirtieth of a say, and the steps of the training go where the voxels are. By hand: two regions of 10
+# and 90 voxels, both wrong by as much in every voxel. Averaged over all 100, the small one adds a tenth of the loss.
+# Divided by its own size, each adds a half.
 #
 # </details>
 #
@@ -418,16 +422,17 @@ plt.show()
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Regions that count alike bring points *in* organs closer, at a Dice that is not told apart: outlines were matched before, insides were not.
-# Whole images between organs help in the mean, and six patients do not tell it. It looks as if the loss had been at fault, and not the labels.
-# But these are trainings of few steps, one seed each: nothing is concluded until it has been repeated with more of both, below.
+# Regions that count alike bring points *in* organs closer, at a Dice that is not told apart; in the mean more voxels
+# fold at seams. Whole images between organs help in the mean, and six patients do not tell it. It looks as if the loss
+# had been at fault, and not the labels. But these are trainings of few steps, one seed each: nothing is concluded until
+# it has been repeated with more of both, below.
 #
 # </details>
 #
 # ## The price: seams
 #
-# A field that may jump may also fold. Take two halves, and let the right one move as a block. **Along the seam, away from
-# the seam, towards it: which of the three folds?** (A displacement pulls: the right half shows tissue from `x + u`.)
+# A field that may jump may also fold. Take two halves; the left one rests, the right one reads the moving image three
+# voxels elsewhere, as a block. **Farther along the seam, farther right, farther left: which of the three folds?**
 
 # %% tags=["hide-output"]
 halves = (torch.arange(64) >= 32).long().expand(1, 1, 64, 64)
@@ -449,10 +454,11 @@ for name, (direction, amount) in motions.items():
 #
 # </details>
 #
-# One caution: across a jump a central difference is no derivative, so the *size* of a determinant means nothing there. A sign
-# below zero does, as in the row of eight voxels: neighbours have changed their order. It misses small overlaps: the difference
-# is taken over two voxels, so jumps that read less than two voxels twice go uncounted, and the shares below are the least that
-# folds. The trained network, merged hard and soft (a Gaussian of σ voxels over the masks, so that partial fields blend):
+# One caution: across a jump a central difference is no derivative, so the *size* of a determinant means nothing there.
+# Its sign does: zero or less, as in the row of eight voxels, says that neighbours have changed their order. It misses
+# small overlaps: the difference is taken over two voxels, so jumps that read less than two voxels twice go uncounted,
+# and the shares below are the least that folds. The trained network, merged hard and soft (a Gaussian of σ voxels over
+# the masks, so that partial fields blend):
 
 # %%
 soft_rows = {}
@@ -495,9 +501,9 @@ assert abs(close - everywhere[2.0][0]) < 0.01, "as soft as smooth: nothing kept 
 #
 # *A first reading may leave this section out.*
 #
-# Labels are seldom there for a new patient. A UNet from MONAI learns them from the training pairs, and SegReg with a
-# segmenter asks for nothing; whoever has the truth may still hand it over. **Where between the backbone and true labels will its
-# own segmentation end?**
+# Labels are seldom there for a new patient. A UNet from MONAI learns them from the training pairs; SegReg with such a
+# segmenter needs no labels of a new pair (and takes them where they are given). **Where between the backbone and true
+# labels will its own segmentation end?**
 
 # %% tags=["hide-output"]
 maps = [labels for p in abdomens for labels in (p.fixed_labels, p.moving_labels)]
@@ -626,9 +632,9 @@ assert found["dice"] == "higher"
 assert found["organ_epe"] == found["between_epe"] == "not told apart"
 
 # %% [markdown]
-# Dice rises by much more than chance would have it; points do not follow, neither in organs nor between them, and an own segmentation
-# of middling quality is not told apart from no regions at all. All of this is after so many steps as are printed above, which
-# is a short training still.
+# With true labels Dice rises by much more than chance would have it; points do not follow, neither in organs nor
+# between them. With an own segmentation neither Dice nor points are told apart from no regions at all, and seams fold.
+# All of this is after the number of steps printed above, which is a short training still.
 #
 # And the two mendings, beside soft seams (σ = 2), against "regions". **Do they survive a longer training?**
 
@@ -648,20 +654,21 @@ for key, found in (("between_epe", "higher"), ("organ_epe", "not told apart")):
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# They do not. Trained longer, SegReg has caught up by itself: inside organs and between them it is not told apart from its backbone, and
-# there is nothing left for the mendings to mend. Where regions count alike, points in organs are no closer, and points between the
-# organs now pay dearly: the background has most of the voxels and one vote among ten. What we had cured was the shortness of the
-# training. Soft seams take the folds away and bring points a little closer, at no price
-# in Dice that could be seen. And the question why points do not follow Dice stays open.
+# They do not. After the longer training points in organs are no closer where regions count alike than where they do
+# not, and points between the organs now pay dearly: the background has most of the voxels and one vote among many.
+# Whole images between organs bring no point closer, and cost some Dice. What we had cured was the shortness of the
+# training. Soft seams take the folds away and bring points a little closer, at no price in Dice that could be seen. And
+# the question why points do not follow Dice stays open.
 #
 # </details>
 #
 # ## When regions do not help
 #
-# The chest again, where the idea came from, with two regions: inside the pleura, and all else. Is it the *regularity* that helps
-# where tissue slides, or the labels? "uniform" has regions and labels like "adaptive" but asks the merged field to be smooth,
-# seams included. All weights of the smoothness are shown, none is picked: the best one on test pairs would flatter whoever varies
-# most. **Predict: is SegReg closer to the truth than its backbone near the pleura? And elsewhere?**
+# The chest again, where the idea came from, with two regions: inside the pleura, and all else. Is it the *regularity*
+# that helps where tissue slides, or the labels? SegReg as it was so far is called "adaptive" here; "uniform" has the
+# same regions and labels but asks the merged field to be smooth, seams included. All weights of the smoothness are
+# shown, none is picked: the best one on test pairs would flatter whoever varies most. **Predict: is SegReg closer to
+# the truth than its backbone near the pleura? And elsewhere?**
 
 # %% tags=["hide-input", "hide-output"] mystnb={"image": {"alt": "Endpoint error within three voxels of the sliding interface and elsewhere, against the weight of smoothness, for the backbone alone, uniform and adaptive smoothness."}}
 rows, found, lines = sliding_found.rows, {}, []
@@ -743,7 +750,8 @@ def folds_at_seams(determinant, regions):
 check("segreg-folds", folds_at_seams)
 
 # %% [markdown]
-# **3.** Twelve organs, two pairs per training step. How many items are in the backbone's batch?
+# **3.** Twelve organs, two pairs per training step, each registered in both directions. How many items are in the
+# backbone's batch?
 
 # %% tags=["solution"]
 check("segreg-cost", 52, labels=12, pairs=2)
