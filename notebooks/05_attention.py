@@ -155,11 +155,10 @@ assert max(s for _, s in rooted) < 1.5 * min(s for _, s in rooted)
 # <details><summary>What you should have seen</summary>
 #
 # Without the root the largest weight goes to one: the softmax *saturates*, one token takes all, and small changes of
-# the scores change hardly anything. Not at once: in narrow rows the slope without the root is even the larger one; in
-# the widest it is a fraction of the one with the root. Each of the $d$ products $q_c k_c$ of independent numbers has
-# mean 0 and variance $1 \cdot 1 = 1$; they are independent of each other, so their sum has variance $d$ and standard
-# deviation $\sqrt d$. Dividing by $\sqrt d$ keeps scores at variance 1 whatever the width, and weights and slopes stay
-# as they were.
+# the scores change hardly anything. In the widest rows the slope is a fraction of the one with the root, though in
+# narrow ones it is the larger. Each of the $d$ products $q_c k_c$ of independent numbers has mean 0 and variance $1
+# \cdot 1 = 1$; they are independent of each other, so their sum has variance $d$ and standard deviation $\sqrt d$.
+# Dividing by $\sqrt d$ keeps scores at variance 1 whatever the width, and weights and slopes stay as they were.
 #
 # </details>
 #
@@ -223,7 +222,7 @@ stills(show_attention, alt=alt, start=start, **places, temperature=[0.03, 0.1, 0
 # %% [markdown]
 # One picture is one voxel of one subject. So ask all voxels of the liver, in six subjects: how much of a voxel's
 # attention goes to itself, and how much of the rest stays in the liver? The control is the share of the image that is
-# liver. And since noise could be what makes a patch unlike all others, there are the same subjects without any noise.
+# liver. And in case noise makes a patch unlike all others: the same subjects without any.
 
 # %% tags=["hide-output"]
 subjects = [phantoms.make("abdomen", shape, seed) for seed in range(6)]
@@ -262,9 +261,9 @@ assert sorted(peaks := [peak.item() for peak in warmer], reverse=True) == peaks
 #
 # From patches: above all the voxel itself. Without its mean and its length a patch is a pattern, and hardly another
 # voxel has the same one. What is left over lands in the liver somewhat more often than chance, up to about twice as
-# often. Noise is not what makes it so: without any, only a little less stays with the voxel. From brightness: the
-# liver, at about three times its share, and other bright organs too. A large temperature spreads the weights over the
-# image, a small one gathers them. Attention compares what the features say. It does not know what we mean by "alike".
+# often. Noise is not the reason: without any, the voxel keeps only somewhat less. From brightness: the liver, at about
+# three times its share, and other bright organs too. A large temperature spreads the weights over the image, a small
+# one gathers them. Attention compares what the features say.
 #
 # </details>
 #
@@ -316,7 +315,7 @@ torch.testing.assert_close(textbook, as_a_sum, rtol=1e-4, atol=1e-5)
 torch.testing.assert_close(layer(few), as_a_sum, rtol=1e-4, atol=1e-5)
 
 # %% [markdown]
-# Why write it so? Because a sum can leave terms out. That is the whole idea of chapter 07.
+# Why write it so? A sum can leave terms out: the idea of chapter 07.
 #
 # MoA, the layer of that chapter, shares one key and one value matrix among all heads (*multi-query attention*). A head then
 # differs from another in $W^q$ and $W^o$ only.
@@ -379,10 +378,10 @@ assert not reach[4, 5]  # its neighbour, in the next window
 # ## Two images: who has my tissue?
 #
 # *Mutual attention* takes queries from one image, keys and values from the other. If the features are good, a voxel's
-# weights gather where its tissue went: the mean of the offsets, so weighted, is a displacement. The phantom knows the
-# true one; it is compared inside organs, where the motion stays within the search. **Predict: which features will do
-# better, patches or brightness? And patches of 5 or of 9?** The control is the moving image of *another* subject: what
-# is found there has nothing to do with this motion.
+# weights gather where its tissue went: the mean of the offsets, so weighted, is a displacement. It is compared with the
+# true one inside organs, where that stays within the search. **Predict: which features will do better, patches or
+# brightness? And patches of 5 or of 9?** The control is the moving image of *another* subject: what is found there has
+# nothing to do with this motion.
 
 # %%
 window, half = 13, 6  # search around the place of the query
@@ -465,9 +464,9 @@ plt.show()
 #
 # </details>
 #
-# Attention *finds*; it does not smooth, and it is misled where tissue repeats itself. A registration network adds learned
-# features, coarse-to-fine search and regularisation. `MutualAttention` is the layer with matrices to train (chapter 11
-# trains it): both images ask, each gets back its own features plus what it found in the other.
+# Attention *finds*; it does not smooth, and it is misled where tissue repeats itself. `MutualAttention` is the layer
+# with matrices to train (chapter 11 trains it): both images ask, each gets back its own features plus what it found in
+# the other.
 
 # %%
 mutual = MutualAttention(25, heads=2, head_dim=8, window=12)
@@ -522,9 +521,8 @@ for one in list(measured)[1:]:
     assert measured["trained"][1] > 2 * measured[one][1]
 
 # %% [markdown]
-# In this network training made the heads sharper and made them differ. (It is one training; the three untrained
-# networks are much alike.) That is a fact about weights, not yet about use: chapter 07 asks whether the registration
-# misses a head that is taken away.
+# In this network training made the heads sharper and made them differ. (It is one training.) That is a fact about
+# weights, not yet about use: chapter 07 asks whether the registration misses a head that is taken away.
 #
 # ### Three stations
 #
@@ -556,9 +554,9 @@ figure.colorbar(picture, ax=axes, label="weight, 0.3 and above white", shrink=0.
 plt.show()
 
 # %% [markdown]
-# Now in the explorer: point at a voxel, its window is outlined, and each head's weights are drawn over the window.
-# (Where it cannot be shown, a picture stands in: all eight heads at the first station. *Gate* is a word of chapter 06:
-# how much a head counts at this token.)
+# Now in the explorer: point at a voxel, its window is outlined, and each head's weights are drawn over the window. (In
+# its place there may be a picture: all eight heads at the first station. *Gate*: how much a head counts there, chapter
+# 06.)
 #
 # 1. **The right kidney's lower edge, (40, 24).** Head 0 gives most of its weight to a single token on the other side of the
 #    window. Head 5 spreads along the vessels between the kidneys. Same token, same keys: only the queries differ.

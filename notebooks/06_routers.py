@@ -110,8 +110,7 @@ torch.testing.assert_close(gates, torch.tensor([4 / 7, 3 / 7, 0, 0]))
 torch.testing.assert_close(gates @ torch.tensor([1.0, 2, 3, 4]), torch.tensor(10 / 7))
 
 # %% [markdown]
-# The same on an image: three features per voxel (intensity, a blurred copy, a constant one) and weights set by hand. Every
-# voxel decides for itself.
+# The same on an image: three features per voxel (intensity, a blurred copy, a constant one) and weights set by hand.
 
 # %% mystnb={"image": {"alt": "A phantom slice and, beside it, the map of the expert that each voxel chose: air, fat, and bright organs go to different experts."}}
 image = phantoms.make("abdomen", (64, 64), seed=3).fixed[None]
@@ -349,10 +348,9 @@ plt.show()
 # stopped early would have told another story. `raw` holds what it has, and what it lost it does not find again.
 #
 # With k = 2 a load that falls can rise again: an expert in second place has run, is compared, and comes back. Nobody is
-# idle at the end, and the error is smaller in all seeds in which somebody had been. Two warnings. Two experts per voxel
-# also do twice the work. And look at the dot furthest right in the lowest row: all four experts have work there, and
-# yet the error is larger than any of `raw`. A full load is not yet a good division of labour, at least not after these
-# steps.
+# idle at the end, and the error is smaller in all seeds in which somebody had been. But two experts per voxel also do
+# twice the work. And look at the dot furthest right in the lowest row: all four experts have work there, and yet the
+# error is larger than any of `raw`. A full load is not yet a good division of labour, at least not after these steps.
 #
 # </details>
 #
@@ -463,7 +461,7 @@ assert sum(drawn) > 0
 #
 # The same two experts for every voxel; the others do not run, so nothing compares them. That is why the library draws
 # small random weights. It is no cure: the least used expert of a drawn router gets next to nothing as well. But
-# favourites differ from voxel to voxel, so that others may run somewhere, and be compared.
+# favourites differ from voxel to voxel: others may run somewhere, and be compared.
 #
 # </details>
 #
@@ -553,8 +551,7 @@ assert cold.entropy().mean() < routing.entropy().mean() < hot.entropy().mean()
 # in encoder and decoder. Its card says how, and names two losses beside the balance loss. The *z loss*, the mean of
 # $(\log \sum_i e^{x_i})^2$, keeps logits small. The *information loss*, the mean entropy of $p$ less the entropy of its
 # mean $P$, asks that a router is sure at each voxel *and* uses all experts, at any share. Chapter 09 sets it against
-# the balance loss on registration. (A third aid is noise on the logits, `noise=True`: it lets others have a try.)
-# Beside the trained network stands the same one as drawn, with three seeds.
+# the balance loss on registration. Beside it, the same network as drawn, with three seeds.
 
 # %%
 card = json.loads(find_weights("abdomen-flat").with_suffix(".json").read_text())
@@ -599,7 +596,7 @@ plt.show()
 
 # %% [markdown]
 # The trained routers are sure; those that were drawn are not. What made them sure is the information loss on the card:
-# chapter 09 shows that without it they stay undecided. And *sure* is not *right*. So let us look at single decisions.
+# chapter 09 shows that without it they stay undecided. And *sure* is not *right*.
 #
 # ## Four decisions, step by step
 #

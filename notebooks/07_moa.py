@@ -63,9 +63,9 @@ _ = torch.manual_seed(0)
 #
 # $$y_t = \sum_{i \in G(q_t)} w_{i,t}\, E_i(q_t; K, V), \qquad E_i = \mathrm{softmax}\Big(\frac{q_t W_i^q (K W^k)^\top}{\sqrt d}\Big) V W^v W_i^o$$
 #
-# $q_t$ is the token itself; $K$ and $V$ are both the $T$ tokens of its window (the paper's letters again: in chapter 05
-# they stood for keys and values that were already projected); there are $N$ heads of width $d$ and tokens of $C$
-# features. $W^k$ and $W^v$ carry no index: all heads share them.
+# $q_t$ is the token itself; $K$ and $V$ are both the $T$ tokens of its window (the paper's letters; in chapter 05 they
+# were projected already); $N$ heads of width $d$, tokens of $C$ features. $W^k$ and $W^v$ carry no index: all heads
+# share them.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Diagram: a token of C features goes to the router, which picks k of N heads with gates. The token goes through the chosen heads' query matrices, C by d each. All T tokens of the window go through one key and one value matrix to keys and values, T by d, used by every head. The heads' results go through their output matrices, d by C, are weighted with the gates and added to C features."}}
 figure, ax = plt.subplots(figsize=(10, 3.2))
@@ -204,10 +204,10 @@ for window in (6, 8, 16):  # T = window squared
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# More than k/N = 1/4. What a head does by itself shrinks to a quarter: a query and an output product ($2 T C d$) and two
-# products with keys and values ($2 T^2 d$). Keys, values ($2 T C d$) and the router ($T C N$) are computed once whatever k
-# is. Their part fades as windows grow. Time is another matter: sorting and gathering rows costs too, and small products
-# use a processor badly. The library measures itself in `tests/bench`.
+# More than k/N = 1/4. What a head does by itself shrinks to a quarter: a query and an output product ($2 T C d$) and
+# two products with keys and values ($2 T^2 d$). Keys, values ($2 T C d$) and the router ($T C N$) are computed once
+# whatever k is. Their part fades as windows grow. Time is another matter: sorting and gathering rows costs too, and
+# small products use a processor badly.
 #
 # </details>
 #
@@ -290,9 +290,9 @@ for name in ("encoder.1.moa", "encoder.2.moa"):
     assert max(least) < 0.02 < 0.05 < trained
 
 # %% [markdown]
-# It is tempting to read anatomy in such a map (the one at level 1, above). Look at its margin first: one head along the
-# top, one along the bottom, two down the sides. **In how many tokens do two different subjects pick the same head, at
-# the margin and inside?** By chance it would be the sum of the squared loads.
+# It is tempting to read anatomy in such a map . Look at its margin first: one head along the top, one along the bottom,
+# two down the sides. **In how many tokens do two different subjects pick the same head, at the margin and inside?** By
+# chance it would be the sum of the squared loads.
 
 # %% tags=["hide-output"]
 name = "encoder.1.moa"
@@ -401,7 +401,7 @@ RouterSteps(network, pair, layer="encoder.1.moa", voxel=edge)
 # %% [markdown]
 # **Station 2: between liver and vessels, (20, 24).** The router is torn between two heads. Go to *Attention*: neither
 # gives much to any one token. Both fetch something close to a mean over the window. They may still add different
-# things, for each has an output matrix $W_i^o$ of its own.
+# things: each has its own $W_i^o$.
 
 # %%
 gates, looks = decision(torn)
@@ -644,11 +644,10 @@ assert near.high < 0.1
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Most of it. A part comes back already with one mean answer, which looks at nothing. A linear map of the token alone
-# brings back the larger part of what the attention is worth to this network, and with its eight neighbours all but a
-# few hundredths of a voxel. So what the network relies on is hardly what heads fetch from afar: it is a transformation
-# of features that a convolution could have learned as well. (One network; and a map that was fitted to imitate
-# attention is no proof that training would find it.)
+# Most of it. One mean answer, which looks at nothing, already brings back a part; a linear map of the token alone the
+# larger part, and with its eight neighbours all but a few hundredths of a voxel. So what the network relies on is
+# hardly what heads fetch from afar: it is a transformation of features that a convolution could have learned as well.
+# (One network; and a map that was fitted to imitate attention is no proof that training would find it.)
 #
 # </details>
 #

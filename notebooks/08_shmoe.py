@@ -226,10 +226,10 @@ assert apart.max() < 0.001
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# With extents 3 and 7 one decision fails, and a router per direction does not. It looks like the proof that directions need
-# routers. It is not: two experts of extent 7 solve the task with one decision, exactly. Expert A makes the mean for y and
-# the edge for x, expert B the reverse; there are two kinds of place, and two experts. What was missing was an expert
-# wide enough. A comparison in which one side lacks routers *and* something else shows nothing about routers.
+# With extents 3 and 7 one decision fails, and a router per direction does not. That is no proof that directions need
+# routers: two experts of extent 7 solve the task with one decision, exactly. Expert A makes the mean for y and the edge
+# for x, expert B the reverse; there are two kinds of place, and two experts. What was missing was an expert wide
+# enough. A comparison in which one side lacks routers *and* something else shows nothing about routers.
 #
 # </details>
 #
@@ -240,9 +240,9 @@ assert apart.max() < 0.001
 # what lies *between* its points: with two experts a segment, with three a triangle. No segment passes through four
 # corners. The mean squared distance of the corners of a unit square from any line through its centre is 1/4 (a corner
 # is $(\pm 1/2, \pm 1/2)$ from the centre; its distance from a line with unit normal $n$ is $(\pm n_1 \pm n_2)/2$,
-# squared on average $(n_1^2 + n_2^2)/4$), and no other line is nearer. The squared side is $\|K_1 - K_2\|^2 = 2$ and
-# the field's mean square, over both directions, is 2 as well: an error of 1/4, the one above. But a triangle can
-# *contain* a square. **Predict: is one decision with three experts enough?**
+# squared on average $(n_1^2 + n_2^2)/4$), and no line is nearer. The squared side is $\|K_1 - K_2\|^2 = 2$ and the
+# field's mean square, over both directions, is 2 as well: an error of 1/4, the one above. But a triangle can *contain*
+# a square. **Predict: is one decision with three experts enough?**
 
 # %% tags=["hide-output"]
 three = learn("crossed", one_decision, (7, 7, 7), 3)
@@ -288,8 +288,8 @@ for kernels in (2, 4):
 
 # %% [markdown]
 # The k = 1 column by construction: an expert for each corner, chosen by its quadrant, leaves no error; and with one
-# corner less the best that three points can do is to share one between two corners, half a side from each: a squared
-# error of 2/4 at two of four corners, over the field's 2, is an eighth.
+# corner less the best that three points can do is to share one between two corners, half a side from each: 2/4 at two
+# of four corners, over the field's 2, is an eighth.
 
 # %%
 signal = torch.randn(8, 1, size, size)
@@ -458,9 +458,9 @@ for mixed in even.mixture(features)[0].unbind(1):
 # %% [markdown]
 # ## Three kinds of experts
 #
-# *Full*: a dense kernel of the whole extent for each pair of channels. *Separable*: a kernel of the whole extent per
-# channel, then a mix of channels. *Nested*: a chain of $3^D$ kernels without activation; the first link is the expert
-# of extent 3, the second makes it 5, the third 7. What each kind can *be*: the answer to one bright voxel.
+# *Full*: a dense kernel for each pair of channels. *Separable*: one kernel per channel, then a mix of channels.
+# *Nested*: a chain of $3^D$ kernels without activation; the first link is the expert of extent 3, the second makes it
+# 5, the third 7. What each kind can *be*: the answer to one bright voxel.
 
 # %% mystnb={"image": {"alt": "Responses of untrained experts to one bright voxel, three rows for full, nested and separable experts, four columns for extents 1, 3, 5 and 7: in every row each expert fills a square of its own extent and nothing outside of it."}}
 bright = F.pad(torch.ones(1, 1, 1, 1), [7] * 4)
@@ -600,7 +600,7 @@ plt.show()
 #
 # On flat images full kernels are a little better than nested in Dice, and there they are affordable. In volumes, where
 # they take several times as long as nested ones, nothing tells the two apart, while separable is worse in endpoint
-# error. Hence the default. The networks are of short trainings with three seeds: a longer one may judge otherwise.
+# error. Hence the default. These are short trainings: longer ones may judge otherwise.
 #
 # </details>
 #
@@ -636,8 +636,8 @@ plt.show()
 
 
 # %% [markdown]
-# At the coarsest level y and x never choose the same expert; whole rows of the map choose alike, and the steps along x
-# are next to nothing. At the other two levels they agree more often than by chance, and still differ in most voxels.
+# At the coarsest level y and x never agree; whole rows choose alike, and steps along x are next to nothing. At the
+# other two they agree more often than by chance, and differ in most voxels.
 #
 # ### Three decisions, step by step
 
@@ -697,14 +697,14 @@ assert proposals.abs().max() > 1.9 * proposals.abs().min()
 RouterSteps(network, pair, layer="decoder.0.shmoe", voxel=(40, 20), direction="y")
 
 # %% [markdown]
-# The views need no kernel. With one, `steps = RouterSteps(...)` and `steps.voxel = (row, column)` or `steps.direction = "x"`
-# walk through any other decision.
+# With a kernel, `steps = RouterSteps(...)` and `steps.voxel = (row, column)` or `steps.direction = "x"` walk through
+# any other decision.
 #
 # ### What are the separate decisions worth?
 #
-# Stations are examples. Over twelve pairs, at all levels: exchange the directions' gates; give y's to both; give x's to
-# both. Controls: uniform gates, and the network's own decisions dealt out to other places (three seeds). Then the same
-# at one level alone. **Predict the order. And at which level will the exchange cost most?**
+# Over twelve pairs, at all levels: exchange the directions' gates; give y's to both; give x's to both. Controls:
+# uniform gates, and the network's own decisions dealt out to other places (three seeds). Then the same at one level
+# alone. **Predict the order. And at which level will the exchange cost most?**
 
 
 # %%
@@ -802,8 +802,7 @@ assert max(order[3:]) == max(order)
 # most of the loss is at the coarsest, where y takes large steps and x hardly any: there only y's decision matters, and
 # x may have any. At the finest level, where both directions move, it costs a few hundredths of a voxel to exchange
 # them. This network *uses* the freedom and hardly *relies* on it. Whether networks trained with one decision come out
-# worse, chapter 09 asks with networks that never had two: the toy shows that they need not, as long as there are
-# experts to spare.
+# worse, chapter 09 asks: the toy shows that they need not, as long as there are experts to spare.
 #
 # </details>
 #

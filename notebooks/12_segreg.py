@@ -124,7 +124,7 @@ for sigma in everywhere:
     assert far <= everywhere[sigma][1] + 0.01
 
 # %% [markdown]
-# That is SegReg's idea. Now with images instead of a field that somebody handed us.
+# That is SegReg's idea. Now with images.
 #
 # ## The machine
 #
@@ -333,8 +333,8 @@ assert nearly == {"dice": "not told apart", "organ_epe": "worse"}
 # measures it, an easy exam. In organs the two networks differ too, by less; Demons, whose Dice is not told apart from
 # that with labels, has a fraction of the error: a Dice that comes from labels promises more than the field keeps.
 # Between organs the two networks are not told apart, and only the one with labels folds at seams. It is one short
-# training of each, with one seed: the intervals are over six patients, and what labels do in *general* these two cannot
-# say. Longer trainings with three seeds are recorded below, and say something else about organs.
+# training of each, with one seed, and intervals over six patients. Longer trainings with three seeds are recorded
+# below, and say something else about organs.
 #
 # </details>
 #
@@ -502,8 +502,8 @@ assert abs(close - everywhere[2.0][0]) < 0.01, "as soft as smooth: nothing kept 
 # *A first reading may leave this section out.*
 #
 # Labels are seldom there for a new patient. A UNet from MONAI learns them from the training pairs; SegReg with such a
-# segmenter needs no labels of a new pair (and takes them where they are given). **Where between the backbone and true
-# labels will its own segmentation end?**
+# segmenter needs no labels of a new pair . **Where between the backbone and true labels will its own segmentation
+# end?**
 
 # %% tags=["hide-output"]
 maps = [labels for p in abdomens for labels in (p.fixed_labels, p.moving_labels)]
@@ -521,8 +521,8 @@ assert quality < 1
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# In between, for Dice, with this one segmenter and network; its masks overlap the true ones only in part. Mind what is compared: the registration with its own
-# segmentation is measured by the *true* labels. How much of a registration hangs on the masks is the next question.
+# In between, for Dice, with this one segmenter and network; its masks overlap the true ones only in part. Mind what is
+# compared: the registration with its own segmentation is measured by the *true* labels.
 #
 # </details>
 #

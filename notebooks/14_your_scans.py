@@ -158,8 +158,8 @@ for unit in ("mm", "meter", "micron", "unknown"):
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Units are read and turned into millimetres; no unit means millimetres. The library takes a file at its word where it can be held to it: one
-# that is cut off, damaged, of complex numbers or colours, or whose affine cannot be inverted, is refused by name.
+# Units are read and turned into millimetres; no unit means millimetres. A file that is cut off, damaged, of complex
+# numbers or colours, or whose affine cannot be inverted, is refused by name.
 #
 # </details>
 #
@@ -281,7 +281,7 @@ assert overlap["affine"] > overlap["rigid"] + 0.01
 #
 # ## One command
 #
-# Alignment and deformation in one go, with everything that can be measured:
+# Alignment and deformation in one go:
 #
 # ```bash
 # moereg register moving.nii.gz fixed.nii.gz --out out \
@@ -305,15 +305,15 @@ for name in ("displacement.nii.gz", "inverse.nii.gz", "report.html"):
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The overlap rises again after the alignment, by about half of what breathing had cost (see the patient without a
-# breath, above), and the last line says yes. Line by line:
+# The overlap rises again after the alignment, by about half of what breathing had cost (above), and the last line says
+# yes. Line by line:
 #
 # * *Mutual information* is how well the grey of one image foretells that of the other, whatever the two scales are. It has many hills; hence
 #   several starts.
 # * *Greedy* adds one small smooth step after another, each composed with those before, so that nothing folds. Its measure is local
 #   correlation (chapter 02).
-# * *Inverse consistency*: the pair is also registered the other way round. How far does the way there and back again
-#   end from its start?
+# * *Inverse consistency*: the pair is registered the other way round, too; how far from its start does a point come
+#   back?
 # * The *inverse* takes points of the moving file back. That file covers more than the fixed one does, so only a part of
 #   its voxels is reached.
 # * *Trust* follows from the lines above by a fixed rule, which knows no anatomy. `out/report.html` shows the pictures.
@@ -348,8 +348,7 @@ assert min(reached.values()) > overlap["affine"]
 
 # %% [markdown]
 # Both results lie on the fixed file's own grid, in its own order of axes, whatever the moving file's was. Whether they
-# fit can be seen on a checkerboard: where it changes from one image to the other, edges should run on. Here is the one
-# that the search found.
+# fit can be seen on a checkerboard: where it changes from one image to the other, edges should run on.
 
 # %% mystnb={"image": {"alt": "A checkerboard of the fixed image with the moving image as its header places it, the same with the registered image, and the map of the volume change over the fixed grid with a colour bar."}}
 warped = load_volume("out/warped.nii.gz").data[0]
@@ -471,10 +470,10 @@ assert seen["found, times five"][0] > 0.01
 # <details><summary>What you should have seen</summary>
 #
 # Folds and the way there and back find what is *rough* or inconsistent, such as the field times five. The true field
-# the wrong way round passes both: it is a smooth, invertible motion, and twice as far from right as doing nothing.
-# There and back it even ends nearer to its start than the field that was found. Doing nothing passes both as well. Only
-# the agreement of the images tells, and a high agreement is no proof either (chapter 02). Landmarks or labels that the
-# method has not seen are better; and looking.
+# the wrong way round passes both: it is a smooth, invertible motion, and twice as far from right as doing nothing. Its
+# loop is even shorter than that of the field that was found. Doing nothing passes both as well. Only the agreement of
+# the images tells, and a high one is no proof either (chapter 02). Landmarks or labels that the method has not seen are
+# better; and looking.
 #
 # </details>
 #
@@ -624,11 +623,11 @@ assert pays > 1000
 #
 # </details>
 #
-# One kind of scan, already cut out alike, and one yardstick: that is not much. `make experiments` has recorded more: hippocampi, and the MNI152 template
-# under a known motion, turned and shifted on top of it, as scans lie that nobody has aligned. Beside what needs no training stand
-# the network that ships and one that was trained here for a few minutes, on images alone, as somebody starts, three times: as it is, and after
-# an affine alignment. `greedy` is what `register` does where nothing is named. **Which network beats the best of what needs no training? Where
-# does the alignment help the network, and where not?**
+# That is one kind of scan, and one yardstick. `make experiments` has recorded more: hippocampi, and the MNI152 template
+# under a known motion, turned and shifted on top of it, as scans lie that nobody has aligned. Beside what needs no
+# training stand the network that ships and one that was trained here for a few minutes, on images alone, as somebody
+# starts, three times: as it is, and after an affine alignment. `greedy` is what `register` does where nothing is named.
+# **Which network beats the best of what needs no training? Where does the alignment help the network, and where not?**
 
 # %% tags=["hide-input", "hide-output"] mystnb={"image": {"alt": "Two panels, Dice against time per pair: hippocampus, and MNI152 turned. Networks that need no alignment lie far to the left, Demons, instance optimisation and greedy to the right and higher than the network that was trained shortly; on hippocampus the network that ships lies highest."}}
 worth = recorded("worth")
@@ -752,8 +751,8 @@ assert {r["case"] for r in doubtful} == {"rough"}
 # It is careful more than clever. Few of the right ones are refused, but of the wrong ones it refuses less than a third;
 # most get "with care". And some it trusts: rough fields of the template, worse than none at all, in which both
 # directions agree and hardly anything folds. The rule sees no anatomy. So "yes" means that nothing speaks against it,
-# "with care" that somebody has to look, and "no" that more likely than not it went wrong. (How likely depends on how
-# many go wrong: here that was arranged.)
+# "with care" that somebody has to look, and "no" that it more likely went wrong than right (here, where many were
+# spoiled).
 #
 # </details>
 #
