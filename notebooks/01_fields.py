@@ -99,7 +99,7 @@ assert torch.allclose(shifted[..., :-12, :], moving[..., 12:, :], atol=1e-5)
 #
 # Pushing sounds more natural: send the value of each voxel along a field. Here is a push that shifts everything by 12 rows,
 # and one that sends every voxel 1.4 times as far from the middle; beside it the same enlargement by pulling. **In which
-# picture will voxels get no value?** (The lowest 12 rows are not counted: nothing is pushed there.)
+# picture will voxels get no value?** (The lowest 12 rows are not counted.)
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Three pictures. Pushed by a shift: no holes. Pushed apart: a regular pattern of black holes. The same enlargement by pulling: no holes."}}
 centre = (shape[0] - 1) / 2
