@@ -271,8 +271,8 @@ assert by_chance[9] < 5 * by_chance[31] < 0
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Not zero: the fewer voxels a window holds, the more they correlate by chance. Two voxels always lie on a line. A small window
-# pays with a floor of false likeness.
+# Not zero: the fewer voxels a window holds, the more they correlate by chance. A small window pays with a floor of false
+# likeness.
 #
 # </details>
 #
@@ -334,9 +334,8 @@ show_landscapes({name: landscape(loss) for name, loss in losses.items()})
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The squared error leads to the fit from afar, as large organs overlap long before they fit. For the correlation, the window of
-# 31 widens the range much, that of 9 little: in a small window there is nothing to be seen of an organ that is further away
-# than the window is wide.
+# The squared error leads to the fit from afar, as large organs overlap long before they fit. For the correlation, a larger window
+# widens the range: there is nothing to be seen in it of an organ that is further away than the window is wide.
 #
 # </details>
 #
@@ -388,8 +387,8 @@ assert medians[6] < 1.2 * medians[3]
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# No: it jumps within a few voxels, then it stays. What ends the range after that, more smoothing does not take away. Smooth
-# images first and sharper ones later, that is what the levels of a *pyramid* are for.
+# No: it jumps within a few voxels, then it stays. Smooth images first and sharper ones later, that is what the levels of a
+# *pyramid* are for (chapter 03).
 #
 # </details>
 #
@@ -468,8 +467,7 @@ assert share["mse"] > 1.3 * share["lncc"] > 0
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# For the squared error, again. Both losses pin down both parameters at the goal; the correlation has its pit there, and from
-# far shifts the way down ends somewhere else.
+# For the squared error, again. The correlation has a pit at the goal, but from many far shifts the way down ends elsewhere.
 #
 # </details>
 #
