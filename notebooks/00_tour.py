@@ -62,8 +62,8 @@ pair = test[0]
 # %% [markdown]
 # ## A pair
 #
-# A *phantom*, a drawn patient, so that the true motion is known: a section of an abdomen as seen from the front. Rows run from
-# head to foot, columns from the patient's right to the left. The **moving** image is to be brought onto the **fixed** one.
+# A *phantom* is a drawn patient, so that the true motion is known. Here it is a section of an abdomen as seen from the front.
+# Rows run from head to foot, columns from the patient's right to the left. The **moving** image is to be brought onto the **fixed** one.
 # Between the two the patient has breathed. **Before you look: will the tissue have moved more along the rows or along the
 # columns?**
 
@@ -134,9 +134,8 @@ assert 0.4 < differs(pair, 0.5) / differs(pair, 0) < 0.6
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# About half. With all of it the squared difference is not zero: a part is noise and brightness, which no field takes away. The
-# same pair drawn without
-# them keeps the rest: it is what reading between voxels costs.
+# About half. With all of it the squared difference is not zero. Part of it is noise and brightness, which no field takes away.
+# The same pair drawn without them keeps the rest: the price of reading a coarse image between its voxels.
 #
 # </details>
 #
@@ -177,11 +176,11 @@ check("tour-dice", dice)
 #   A place of a coarse grid is a *token*.
 # * The *decoder* goes back from the coarsest level to the finest. Each level adds a small displacement, its *residual*.
 # * An *expert* is a part of a layer of which there are several to choose from. A *router* scores the experts at each place and
-#   picks the best $k$ of them; their scores, turned into shares that add up to one, are the *gates*.
+#   picks the best $k$ of them; the scores of those, turned into shares that add up to one, are the *gates*.
 #
 # Two kinds of layers hold experts. In the encoder every token picks 2 of 8 attention heads (**MoA**). In the decoder every
-# place picks 2 of 4 convolutions, which see 1, 3, 5 or 7 voxels across, *once for each direction of its displacement*
-# (**SHMoE**).
+# place picks 2 of 4 convolutions, named 1² to 7² as they see 1, 3, 5 or 7 voxels across, *once for each direction of its
+# displacement* (**SHMoE**).
 #
 # The network here comes with the library. It was trained on other phantoms from the images alone: make `warped` look like
 # `fixed`, keep $u$ smooth. Chapter 04 trains one from the first step.
@@ -229,8 +228,7 @@ ax.set_axis_off()
 plt.show()
 
 # %% [markdown]
-# Beside it, the same network after 40 steps of training, in seconds. **Which of the two will be close to the truth? Which will
-# be better than doing nothing?**
+# Beside it, the same network after 40 steps of training, in seconds. **Will either be close to the truth?**
 
 # %%
 train = [phantoms.make("abdomen", shape, seed) for seed in range(0, 72, 3)]
@@ -253,8 +251,9 @@ assert table["40 steps"]["epe"] > 0.8 * table["no field"]["epe"]
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The trained network is a fraction of a voxel off on patients it has never seen, and folds hardly anywhere. Forty steps have
-# taught almost nothing. So what follows opens the trained one: what an untrained router picks means nothing.
+# The trained network is a fraction of a voxel off on patients it has never seen, and does not fold. The other is hardly better
+# than no field: forty steps have taught almost nothing. So what follows opens the trained one: what an untrained router picks
+# means nothing.
 #
 # </details>
 
@@ -276,7 +275,8 @@ plt.show()
 # decoder layer works on every second voxel of the image, so its maps have half as many rows and columns.
 #
 # The maps show the expert with the largest gate at every place; the bars how often each was picked, its *load*. **Do the two
-# directions of one layer ask the same experts?**
+# directions of one layer ask the same experts?** The cell below the control counts; "chance" is how often they would agree if
+# each asked the same experts equally often, but without regard to the other.
 
 
 # %% mystnb={"image": {"alt": "For the finest decoder layer, one map per direction of the expert that each place chose first, and the load of every expert as stacked bars."}}
@@ -307,7 +307,8 @@ for name in ("decoder.0.shmoe", "decoder.1.shmoe", "decoder.2.shmoe"):
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Mostly not: at more than half of the places the two directions put another expert first, in every decoder layer. The control
+# Mostly not: at more than half of the places the two directions put another expert first, in every decoder layer. Yet they do
+# not choose independently: in the two finer layers they agree more often than by chance, in the coarsest never. The control
 # chooses the layer; the coarser ones show the same section in fewer, larger blocks. Whether the difference between the
 # directions matters is another question, and chapter 08 takes it up.
 #
@@ -315,7 +316,7 @@ for name in ("decoder.0.shmoe", "decoder.1.shmoe", "decoder.2.shmoe"):
 #
 # ### One place, all the numbers
 #
-# In an SHMoE layer every expert *proposes* a displacement. A gate says how much of it counts. With four scores (the *logits*)
+# In an SHMoE layer every expert *proposes* a displacement, for each direction one number. A gate says how much of it counts. With four scores (the *logits*)
 # $-2, \ln 3, 0, -5$ and proposals $9, 2, 6, 9$, the two best are the second and the third. The exponentials of their logits are
 # $3$ and $1$, so the gates are $0.75$ and $0.25$, and the residual is $0.75 \cdot 2 + 0.25 \cdot 6 = 3$. What the other two
 # propose does not count.
@@ -385,15 +386,16 @@ assert max(load) < 2 * min(load)  # though none is asked far more often
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The load is about even, the loss is not: without one of the four experts the error grows far more than without any other.
-# How often an expert is asked says little about how much it is missed. Chapter 09 asks how much the choice itself is worth.
+# The smallest kernel is missed most by far, and it is not the one with the largest load: the loads are about even. How often an
+# expert is asked does not say how much it is missed. Chapter 09 asks how much the choice itself is worth.
 #
 # </details>
 #
 # ## The explorer
 #
 # The same, under your finger, without Python. Bars show how the place was routed, squares the reach of the chosen kernels, the
-# arrow what they add up to. Four stations; the cell below measures what each is to show:
+# arrow what they add up to. Four stations; the cell below measures what each is to show (*entropy* is zero where one gate
+# takes all, and grows as the gates become even):
 #
 # 1. The explorer opens where the routers of the finest layer were least sure: two bars of nearly the same height, in both
 #    directions. Here the choice is a mixture indeed.

@@ -90,7 +90,7 @@ assert torch.allclose(shifted[..., :-12, :], moving[..., 12:, :], atol=1e-5)
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Up. The row that shows the liver now is the one that finds the liver 12 rows below itself. Content moves against the field.
+# Up. Each row now shows what lay 12 rows below it. Content moves against the field.
 # The lowest rows look outside of the image and read its border.
 #
 # </details>
@@ -98,7 +98,8 @@ assert torch.allclose(shifted[..., :-12, :], moving[..., 12:, :], atol=1e-5)
 # ## Why pull?
 #
 # Pushing sounds more natural: send the value of each voxel along a field. Here is a push that shifts everything by 12 rows,
-# and one that sends every voxel 1.4 times as far from the middle. **What will the two pictures lack?**
+# and one that sends every voxel 1.4 times as far from the middle; beside it the same enlargement by pulling. **In which
+# picture will voxels get no value?** (The lowest 12 rows are not counted.)
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Three pictures. Pushed by a shift: no holes. Pushed apart: a regular pattern of black holes. The same enlargement by pulling: no holes."}}
 centre = (shape[0] - 1) / 2
@@ -130,8 +131,8 @@ assert holes[1] > 0.3
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# A shift may be pushed: each voxel gets one value. Where a push spreads out there are more voxels than values, and holes
-# stay. Pulling asks every voxel of the result, so none is left out. The price: the field lives on the *fixed* grid and points
+# In the second. A shift may be pushed: each voxel gets one value. Where a push spreads out there are more voxels than values,
+# and holes stay. Pulling asks every voxel of the result, so none is left out. The price: the field lives on the *fixed* grid and points
 # to where a value comes from, not to where it goes.
 #
 # </details>
@@ -289,14 +290,15 @@ assert set(nearest.unique().tolist()) <= set(labels.unique().tolist())
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Linear interpolation makes fractions along every border, and whole numbers that belong to an organ elsewhere. The nearest
-# voxel keeps to the labels there are: for labels, rounding is right.
+# Linear interpolation makes fractions along every border, and halfway it can hit the label of an organ that is not there. The
+# nearest voxel keeps to the labels there are: for labels, rounding is right.
 #
 # </details>
 #
 # ## A field to drag
 #
-# Each handle makes one bump, $m$ voxels long at its middle $c$ and $\sigma$ voxels wide. All bumps add up to the field:
+# In the view below you drag handles. Each makes one bump with middle $c$: there the field is the vector $m$, and it fades over
+# some $\sigma$ voxels. All bumps add up to the field:
 #
 # $$u(x) = \sum_k m_k \exp\left(-\frac{|x - c_k|^2}{2\sigma^2}\right)$$
 
@@ -319,7 +321,7 @@ torch.testing.assert_close(ours, bumps((56, 56), centres, moves, 6.0))
 # %% [markdown]
 # A handle stands where its voxel looks. Purple voxels are *folded*: the grid has turned over there. **Drag handle 1 down
 # slowly. Where does the first voxel turn purple: behind the bump, on top of it, or in front of it?** Then make the bump
-# wider, then read it as a velocity. All of this runs in the page itself, without Python.
+# wider, then read it as a velocity (what that means comes below). All of this runs in the page itself, without Python.
 
 # %%
 view = DragField(
@@ -343,7 +345,7 @@ assert folded[:, 0].min() > 20
 # <details><summary>What you should have seen</summary>
 #
 # In front of it. Behind the bump the grid lines are pulled apart, in front they are pushed together until they cross. A wider
-# bump can go further. Read as a velocity, the same drag crowds the lines but does not cross them; why, is told below.
+# bump can go further. Read as a velocity, the same drag crowds the lines but does not cross them.
 # With a kernel, `view.moves` and `view.displacement()` hold what you dragged.
 #
 # </details>
@@ -460,7 +462,7 @@ check("fields-fold", 6 * math.sqrt(math.e), sigma=6.0)
 # Warp an image with $u$, then the result with $v$. Can one field do both? The easiest guess is $u + v$. **Where will the
 # guess be wrong?**
 
-# %% tags=["hide-output"] mystnb={"image": {"alt": "The squared difference between two warps in a row and one warp with the sum of the fields: bright between and on the two bumps where they overlap, dark where only one field moves."}}
+# %% tags=["hide-output"] mystnb={"image": {"alt": "Two warps in a row, one warp with the sum of the fields, and their difference: bright between and on the two bumps where they overlap, dark where only one field moves."}}
 u = bumps(shape, [(40, 36)], [(9, 0)], 11.0)
 v = bumps(shape, [(54, 50)], [(-6, 8)], 11.0)
 in_a_row = fields.warp(fields.warp(moving, u), v)
@@ -482,7 +484,7 @@ assert error.mean() > 10 * error[only_one].mean()
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Where both fields move. Where one of them is zero, the sum is right.
+# Where both fields move. Where one of them is zero all around, the sum is right.
 #
 # </details>
 #
@@ -569,7 +571,7 @@ assert off["compose(u, v)"] < 0.1 * min(off["u + v"], off["compose(v, u)"])
 # <details><summary>What you should have seen</summary>
 #
 # Both are voxels off where the bumps overlap. Adding is wrong where both fields move, and order matters. The composition
-# comes closest by far, but not to zero: the rest is the subject of the next paragraph.
+# comes closest by far, but not to zero: the rest is the subject of the next section.
 #
 # </details>
 #
@@ -577,8 +579,8 @@ assert off["compose(u, v)"] < 0.1 * min(off["u + v"], off["compose(v, u)"])
 #
 # *A first reading may leave this section out.*
 #
-# Why bother with compositions, if two warps in a row do the same? Here an image is sent half a voxel down and right, then
-# back, four times over. Beside it, the same with whole voxels. **All these fields undo each other. Is the image the same in
+# Why bother with compositions, if two warps in a row do the same? Here an image is shifted by half a voxel along both axes,
+# then back, four times over. Beside it, the same with whole voxels. **All these fields undo each other. Is the image the same in
 # the end?**
 
 
@@ -633,7 +635,7 @@ assert lost > 0
 #
 # A bump that is too long folds. Many *short* bumps in a row need not: each step is far from folding, and composing maps that
 # do not fold gives one that does not fold. In the limit of many steps a place follows a *velocity* $v$ for one unit of time.
-# Where it ends is $u = \exp(v)$.
+# How far that takes it is the field $u = \exp(v)$: a name for this flow, not the exponential of each number.
 #
 # Naively that is $n$ compositions with $v / n$. The smallest determinant after a few and many steps:
 
@@ -673,8 +675,8 @@ assert distance.mean() < 0.01
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Seven, as $2^7 = 128$. This is *scaling and squaring*, `exponentiate` in the library. It is not the same to the last digit:
-# reading fields between voxels costs a little, in another way here than there.
+# Seven, as $2^7 = 128$. This is *scaling and squaring*, `exponentiate` in the library. The two are not the same to the last
+# digit: both read fields between voxels, but not the same fields.
 #
 # </details>
 
@@ -729,9 +731,9 @@ assert folds["smooth noise", 7] == 0
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# More steps mend the long bump. They do not mend white noise: what happens between its samples is not known, so the steps
-# are read from straight lines between numbers that have nothing to do with each other. Noise of the same strength, smoothed
-# over four voxels, does not fold. A flow is safe where its velocity is smooth on the scale of voxels; count folds anyway.
+# More steps mend the long bump. They do not mend white noise: it changes by voxels from one voxel to the next, and what the
+# flow does between two voxels, a field that is kept at voxels cannot say. Noise of the same strength, smoothed over four
+# voxels, does not fold. A flow is safe where its velocity is smooth on the scale of voxels; count folds anyway.
 #
 # </details>
 #
@@ -765,8 +767,8 @@ assert left[9][-1] < 1e-3
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# $-u$ is off by voxels: it reads $u$ where the way back begins, not where the way there began. Rounds mend it as long as $u$
-# falls by less than one voxel per voxel. The bump whose slope passes one folds; two places are sent to the same spot, and no
+# $-u$ is no good inverse: it reads $u$ where the way back begins, not where the way there began. Rounds mend it as long as $u$
+# changes by less than one voxel per voxel. The bump whose slope passes one folds: two places are sent to the same spot, and no
 # field can lead back to both.
 #
 # </details>

@@ -96,9 +96,9 @@ torch.testing.assert_close((moving - fixed).square().mean(), mse(moving, fixed))
 
 # %% [markdown]
 # *Mean squared error* believes that the same tissue has the same intensity in both. *Local normalised cross-correlation*
-# (LNCC) believes less: within a small window, one image is a multiple of the other plus a constant. It compares how both
-# vary together, the covariance $c$, with how much each varies, the variances $a$ and $b$, within the window around each
-# voxel:
+# (LNCC) believes less: within a small window, one image is a multiple of the other plus a constant. Let $I$ be the warped
+# moving image and $J$ the fixed one. LNCC compares how both vary together, the covariance $c$, with how much each varies, the
+# variances $a$ and $b$, within the window around each voxel:
 #
 # $$\text{lncc} = -\operatorname{mean}_x \frac{c^2}{a\,b + \varepsilon} \qquad
 # c = \overline{IJ} - \bar I\,\bar J \quad a = \overline{I^2} - \bar I^2 \quad b = \overline{J^2} - \bar J^2$$
@@ -211,7 +211,8 @@ assert abs(row[2] - row[0]) < 0.01  # with a small epsilon it does not matter
 #
 # ## What each one ignores
 #
-# Change the intensities of the moving image, and nothing else. **Which change fools which loss?**
+# Change the intensities of the moving image, and nothing else; the numbers are means over the four patients. **Which change
+# fools which loss?**
 
 # %% tags=["hide-output"]
 ramp = torch.linspace(0.5, 1.5, shape[1])
@@ -270,8 +271,8 @@ assert by_chance[9] < 5 * by_chance[31] < 0
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Not zero: the fewer voxels a window holds, the more they correlate by chance. Two voxels always lie on a line. A small window
-# pays with a floor of false likeness.
+# Not zero: the fewer voxels a window holds, the more they correlate by chance. A small window pays with a floor of false
+# likeness.
 #
 # </details>
 #
@@ -333,12 +334,13 @@ show_landscapes({name: landscape(loss) for name, loss in losses.items()})
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The squared error leads there from afar, as large organs overlap long before they fit. Within small windows there is nothing
-# to be seen of an organ that is further away than the window is wide.
+# The squared error leads to the fit from afar, as large organs overlap long before they fit. For the correlation, a larger window
+# widens the range: there is nothing to be seen in it of an organ that is further away than the window is wide.
 #
 # </details>
 #
-# One patient is an anecdote: a single bump on a curve ends a capture range. Here are the ranges of four.
+# One patient is an anecdote: a single bump on a curve ends a capture range. Here are the ranges of four; 24 voxels is as far as
+# was tried.
 
 
 # %%
@@ -385,8 +387,8 @@ assert medians[6] < 1.2 * medians[3]
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# No: it jumps within a few voxels, then it stays. What ends the range after that, more smoothing does not take away. Smooth
-# images first and sharper ones later, that is what the levels of a *pyramid* are for.
+# No: it jumps within a few voxels, then it stays. Smooth images first and sharper ones later, that is what the levels of a
+# *pyramid* are for (chapter 03).
 #
 # </details>
 #
@@ -465,21 +467,21 @@ assert share["mse"] > 1.3 * share["lncc"] > 0
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# For the squared error, again. Both losses pin down both parameters at the goal; the correlation has its pit there, and from
-# far shifts the way down ends somewhere else.
+# For the squared error, again. The correlation has a pit at the goal, but from many far shifts the way down ends elsewhere.
 #
 # </details>
 #
 # ## The aperture problem
 #
-# A field has two numbers per voxel, an image difference only one. How the squared error changes with $u$ says so. By the
-# chain rule, as $u$ enters through the place $x + u$ at which $M$ is read:
+# A field has two numbers per voxel, an image difference only one. How the squared error changes with $u$ says so. With $M$ for
+# the moving image and $F$ for the fixed one, by the chain rule, as $u$ enters through the place $x + u$ at which $M$ is read:
 #
 # $$\frac{\partial}{\partial u(x)}\ \tfrac12\bigl(M(x + u) - F(x)\bigr)^2 = \bigl(M(x+u) - F(x)\bigr)\,\nabla M(x + u)$$
 #
 # It always points along the image gradient $\nabla M$. Along an edge, and inside an even region, nothing is known: as if one
 # looked through a small opening, an *aperture*. Here are stripes that moved by $(2, 5)$ voxels, down and right, and a disc that
-# did. **What will descending the squared error find in each?**
+# did, once with the squared error alone, once with a regulariser that asks neighbours to move alike. **What will descending
+# find in each?**
 
 
 # %%
@@ -712,7 +714,9 @@ plt.show()
 # <details><summary>What you should have seen</summary>
 #
 # Too little tears, too much holds back: the distance is lowest in between. The squared error does not tell where. It is lowest
-# without any regulariser, and even at the best weights lower than under the true motion, as some noise is fitted, too.
+# without any regulariser, and even at the best weights lower than under the true motion, as some noise is fitted, too. (Had
+# every search found its lowest loss, the squared error could only rise with $\lambda$. Diffusion's first falls: not every
+# search did.)
 #
 # </details>
 #
@@ -760,13 +764,15 @@ figure.colorbar(map_, ax=axes[1], shrink=0.8, label="distance to the truth, voxe
 plt.show()
 
 # %% [markdown]
+# Each regulariser at its own weight, in all of these pairs bending energy comes closer; but they are few, and move alike.
+#
 # ### Two doubts
 #
 # *A first reading may leave this section out.*
 #
-# In all of these pairs bending energy comes closer. Two doubts before this becomes a rule. Have the searches come to rest? And
-# is it the regulariser, or this kind of motion? The true fields here are drawn from smooth splines. So: three times the steps,
-# and motion that changes over a third of the distance.
+# Two doubts before this becomes a rule. Have the searches come to rest? And is it the regulariser, or this kind of motion? The
+# true fields here are drawn from smooth splines. So: three times the steps, and smaller motion that changes over shorter
+# distances. The weights stay as they are.
 
 # %%
 short = phantoms.Motion(amplitude=(0.04,) * 3, length=(0.1,) * 3, drift=(0, 0, 0))
@@ -797,9 +803,10 @@ assert min(gain["three times the steps"]) > 1
 assert max(gain["short motion"]) < max(gain["as above"])
 
 # %% [markdown]
-# On the one pair that was given more steps they do not change the order. Short motion takes most of the lead away: how much better bending energy is depends on
-# how well it describes the motion, and that is known here only because we drew it. On real scans $\lambda$ and the regulariser
-# are chosen on pairs with landmarks or labels, never by the loss.
+# On the one pair that was given more steps they do not change the order. With the short motion most of the lead is gone, and on
+# one pair the order turns; part of that may be the weights, which were chosen for the other motion. So the lead depends on the
+# motion, and the motion is known here only because we drew it. On real scans $\lambda$ and the regulariser are chosen on pairs
+# with landmarks or labels, never by the loss.
 #
 # ## The loss decides what may differ
 #

@@ -153,8 +153,8 @@ assert flow.max() > 5 * longest
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# In air and inside even organs, where $J$ is nearly zero. There $d$ is noise, and noise divided by nearly nothing gives steps
-# longer than any true motion. At the borders of organs, where $|J|$ is large, steps are of a sensible length.
+# In air and inside even organs, where $J$ is nearly zero. There $d$ is noise, or an organ has moved past, and either divided by
+# nearly nothing gives steps longer than any true motion.
 #
 # </details>
 #
@@ -166,7 +166,7 @@ assert flow.max() > 5 * longest
 # $$M_s(y) \approx F - \nabla F \cdot u \qquad\Rightarrow\qquad \nabla F \cdot u = F - M_s = d$$
 #
 # The same equation with the other gradient. Both drop a second-order term, one at either end of the step, and **the terms
-# have opposite signs**. So the mean of both, $J = (\nabla F + \nabla M_s)/2$, is right to second order: that is the *symmetric*
+# have opposite signs**: in one dimension $M_s' u \approx d - \tfrac12 M_s'' u^2$, but $F' u \approx d + \tfrac12 F'' u^2$. So the mean of both, $J = (\nabla F + \nabla M_s)/2$, is right to second order: that is the *symmetric*
 # force. Numbers for one row: $M(x) = x^2$ and $F(x) = (x + 1)^2$, so that the truth is $u = 1$ everywhere. At $x = 1$:
 
 # %%
@@ -243,9 +243,8 @@ assert cut_short[20] < cut_short[5] < cut_short[2] < cut_short[0]
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The first round hardly helps, and from the second on the field is worse than doing nothing, and gets worse with every round. It is the
-# enormous steps: cut to half a voxel, the same steps come closer with every round. Uncut, a few of them spoil their surroundings, and the
-# smoothing carries them on.
+# From the second round on the field is worse than doing nothing, and it gets worse with every round. It is the enormous steps:
+# cut to half a voxel, they come closer with every round.
 #
 # </details>
 #
@@ -348,7 +347,6 @@ assert error(s) < 0.7 * error(0 * s)
 
 # %% [markdown]
 # The same from the library (in double precision: a threshold turns a rounding error into a small difference).
-# `missing_mass` says how much of the Gaussian may be cut off; ITK's default of a tenth would leave five taps here.
 
 # %%
 double = moving.double(), fixed.double()
@@ -395,14 +393,12 @@ assert off.min() < off[:, 0].min()
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# No smoothing with the longest step folds most. All of the column without smoothing is far from the truth. How much smoothing
-# is best depends on the step and on how long one goes on; 60 iterations are not the end for large σ and small $L$, as
-# the next part shows.
+# No smoothing with the longest step folds most. How much smoothing
+# is best depends on the step and on how long one goes on: for large σ and small $L$, 60 iterations are not the end.
 #
 # </details>
 #
-# The same with controls. Setting the smoothing to zero makes the grid rough and the difference small; setting it to four makes
-# the grid smooth, and the squared error falls more slowly.
+# The same with controls. Try no smoothing, then much: look at the grid and at what still differs.
 
 
 # %% mystnb={"image": {"alt": "For the chosen smoothing, step and number of iterations: the deformed grid, what still differs, and the squared error over the iterations."}}
@@ -433,7 +429,8 @@ stills(show_demons, alt="Grid, difference and squared error.", start=start, **ch
 # ## Smooth the field, or smooth the update?
 #
 # Smoothing the *field* pulls it back a little each time, as a spring would: elastic. Smoothing only the *update* lets the
-# field forget what it has been through: fluid. A small disc has to become a large one.
+# field forget what it has been through: fluid. A small disc has to become a large one. (Its updates are composed, not
+# added; see *Variants* below.)
 
 
 # %%
@@ -479,8 +476,7 @@ assert longer[3.0].change[0, -1] < 1e-4
 # <details><summary>What you should have seen</summary>
 #
 # Let it run on. With σ = 2 the disc arrives: it looked impossible because it was stopped early. With σ = 3 it has stopped by
-# itself, far from the goal: the last change is next to nothing. So there is a limit, but not where it seemed to be. *An experiment
-# that has not converged says how long you waited.*
+# itself, far from the goal: the last change is next to nothing. So there is a limit, but not where it seemed to be.
 #
 # </details>
 #
@@ -530,8 +526,8 @@ plt.show()
 
 # %% [markdown]
 # Long waves may be high, short ones are held down: that is a *regulariser*, and noise is a short wave. The disc's edge has to move
-# by 22 − 6 = 16 voxels, outwards on either side, in an image of 64: about one wave of 64 voxels. So much for theory. **Predict
-# from the ceilings which of these four arrive, before you run them.**
+# by 22 − 6 = 16 voxels, outwards on either side, in an image of 64: about one wave of 64 voxels. **Predict
+# from the ceilings which of these four arrive, before you run them.** (A ceiling is proportional to $L$.)
 
 # %% tags=["hide-output"]
 cases = ((2.0, 0.5), (2.0, 0.25), (3.0, 0.5), (3.0, 1.0))
@@ -558,7 +554,8 @@ for sigma, L in cases:
 #
 # A field without a ceiling holds everything that the force ever said, right or wrong. The cleanest test is a patient who **lies
 # still**: the true displacement is zero, and every voxel of the answer is an error. Two images that differ by noise only; two
-# that differ by gain only (one scan a little brighter here, darker there); and as control two equal ones. Three patients each.
+# that differ by gain and contrast only (one scan a little brighter here, darker there); and as control two equal ones. Three
+# patients each.
 # **Which of them moves, and does it stop?**
 
 # %%
@@ -609,8 +606,8 @@ assert all(one.max() == 0 for kind in at_rest for one in moved["equal", kind])
 # <details><summary>What you should have seen</summary>
 #
 # Equal images stay exactly still. With noise, and with gain too, the elastic field moves a little and settles; the fluid field
-# keeps wandering, several times as far and in all three patients. Noise alone is enough, and it is not needed: whatever
-# difference the right displacement leaves is gathered.
+# wanders several times as far in all three patients, and at the end it has not come to rest. Noise alone is enough, and it is
+# not needed: whatever difference the right displacement leaves is gathered.
 #
 # </details>
 #
@@ -685,8 +682,9 @@ assert torch.allclose(bracket[:, 0], torch.ones(1, 9, 9))
 assert torch.allclose(lie_bracket(shift, stretch), -bracket)
 
 # %% [markdown]
-# The bracket takes derivatives of $v$, and $v$ grows while $u$ stays small. **On our pair, with gentle settings (σ = 1.5, L = ½) and with
-# rough ones (σ = 1, L = 2): which of four ways stays in order?** The last row is the control, the log variant without its bracket:
+# The bracket takes derivatives of $v$, and $v$ grows while $u$ stays small. **On our pair, with gentle settings (σ = 1.5, L = ½)
+# and with rough ones (σ = 1, L = 2): which of the four variants come closer to the truth than doing nothing?** The last two rows
+# are the log variant written out, with its bracket and, as the control, without:
 
 
 # %%
@@ -729,7 +727,7 @@ assert max(abs(ends["gentle", n] - ends["gentle", "log"]) for n in names[-2:]) <
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Under gentle settings all are alike, with the bracket or without. Under rough ones the log variant *diverges*: it ends farther from
+# Under gentle settings all do, and the bracket hardly matters. Under rough ones the log variant *diverges*: it ends farther from
 # the truth than doing nothing. Without its bracket it does not. The series holds for small velocities that are smooth; $[v, u]$ multiplies a
 # $v$ of several voxels by the slope of a rough $u$, the next smoothing does not take that away, and the next bracket
 # multiplies it again.
@@ -750,8 +748,10 @@ assert returned < 0.2 * negated
 # %% [markdown]
 # ## From coarse to fine
 #
-# Demons looks no further than a gradient reaches. A disc of 10 voxels has jumped by 16: its two images do not overlap.
-# **One level gets 1500 iterations, two and three get 200 on each. Who arrives?**
+# Demons looks no further than a gradient reaches. A *pyramid* starts on smaller images: each further *level* halves their
+# size, and the field found there, doubled, is the start of the next finer one. A disc of 10 voxels has jumped by 6,
+# 12 or 16; after the longest jump its two images do not overlap. **One level gets 1500 iterations, two and three get 200 on
+# each. Who arrives?**
 
 
 # %%
@@ -784,8 +784,8 @@ assert arrives.tolist() == [[True, False, False], [True, True, False], [True] * 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# One level follows the short jump alone, however long it runs; each further level reaches farther. An image of half the size
-# has the disc half as many voxels away, and smoothed, so that its two places overlap again. Here a pyramid is *needed*.
+# One level follows only the short jump, for all its iterations; each further level reaches farther. In an image of half the
+# size the disc is half as many voxels away, and smoothed, so that its two places overlap again. Here a pyramid is *needed*.
 #
 # </details>
 #
@@ -913,8 +913,7 @@ except ValueError as problem:
 # %% [markdown]
 # ## Exercises
 #
-# **1.** Write the force, for images of any dimension. `difference` is (B, 1, *S), `gradient` is (B, D, *S), and the result is as
-# large as the gradient.
+# **1.** Write the force, for images of any dimension.
 
 
 # %% tags=["solution"]
@@ -962,7 +961,7 @@ def bracket_of(v, u, gradient_v, gradient_u):
 check("demons-bracket", bracket_of)
 
 # %% [markdown]
-# **4.** Elastic smoothing with σ = 2 and L = ½. How high a wave of 12 voxels does it hold, in voxels?
+# **4.** Elastic smoothing with σ = 2 and L = ½. How high, in voxels, is the highest wave of wavelength 12 that it holds?
 
 # %% tags=["solution"]
 check("demons-ceiling", 0.705, sigma=2.0, wavelength=12, step=0.5)

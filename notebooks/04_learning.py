@@ -160,12 +160,12 @@ assert errors[-1] > 0.5
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The loss comes to that of the true displacement, give or take a little, and the field is still far from the true one: several
-# fields explain the images about equally well. A low loss is no proof (chapter 02).
+# The loss comes close to that of the true displacement and rests a little above it, and the field is still far from the true
+# one: fields that lie far apart explain the images about equally well. A low loss is no proof (chapter 02).
 #
 # </details>
 #
-# The next pair starts from nothing again: no step of this search is of any use to it.
+# The next pair starts from nothing again.
 #
 # ## One pair, a network
 #
@@ -198,7 +198,7 @@ plt.show()
 
 
 # %% [markdown]
-# A U-Net on one screen: three times coarser, three times finer, and at each size what the way down knew.
+# A U-Net on one screen: three times to half the size, three times back, joined at each size by the features of the way down.
 
 
 # %%
@@ -328,8 +328,8 @@ for seed, network in enumerate(learned_alone):
 # ## Many pairs, one network
 #
 # What all pairs have in common is how images tell of motion. The same weights have to serve every pair, so that is
-# what they can hold. Now train on pairs that are **not** the test pairs. (One seed: what is said of this network is said of this one. Where a
-# sentence needs more, the cells below take other networks, or the record.)
+# what they can hold. Now train on pairs that are **not** the test pairs. (One seed: what is said of this network need not
+# hold of another. Where that matters, other networks or the record follow.)
 
 # %%
 torch.manual_seed(0)
@@ -393,13 +393,13 @@ for name, direction in expected.items():
 # <details><summary>What you should have seen</summary>
 #
 # The pass of this network saves the search many steps. One pass and 60 steps are closer than the pass alone and than 60 steps from nothing; from
-# 400 steps they are not told apart. The control says how much of that is the search's own fault: where a step moves voxels together, 200 steps
-# from nothing are closer than pass and steps, without training. So a network pays once, in training, and then
-# hardly at all per pair: it *amortises* the search. (The intervals are over eight pairs, of one short training; chapter 13 asks for more.)
+# 400 steps they are not told apart. The control says how much of that is the search's own fault: where a step moves voxels
+# together, 200 steps from nothing end closer than pass and 60 steps, without any training. What a network buys is the price per
+# pair: it pays once, in training, and then hardly at all. It *amortises* the search. (The intervals are over eight pairs, of one short training; chapter 13 asks for more.)
 #
 # </details>
 #
-# The same for each test pair. Another pair changes the numbers, and for most of them not the order.
+# The same for each test pair:
 
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For the chosen test pair: the fixed image, and the moving image with the grids of the network, of the search, of both, and of the search on every fourth voxel over it."}}
@@ -460,8 +460,7 @@ assert folds[4][1] < 0.1 * folds[4][0]
 #
 # </details>
 #
-# *VoxelMorph*, as MONAI has it, is this idea: a larger U-Net predicts a velocity, and its flow is the field. It is called as every model
-# of this course is:
+# *VoxelMorph*, as MONAI has it, is this idea: a larger U-Net predicts a velocity, and its flow is the field:
 
 # %%
 torch.manual_seed(0)
@@ -471,11 +470,11 @@ print(f"{size} weights, ours {weights}")
 assert voxelmorph(moving, fixed).displacement.shape == still.shape
 
 # %% [markdown]
-# Which of the two is better says no single short training; chapter 13 compares with several seeds and long ones.
+# No single short training says which of the two is better; chapter 13 compares with several seeds and long ones.
 #
 # ## How many pairs?
 #
-# A recorded experiment, because it takes too long to run here (`tools/experiments.py`, "amount"): a small VoxelMorph that predicts the displacement itself, trained on 1, 16
+# A recorded experiment (`tools/experiments.py`, "amount"): a small VoxelMorph that predicts the displacement itself, trained on 1, 16
 # and 200 pairs, three seeds each, tested on twelve others. First for 200 steps, as our network. **Do more pairs help?**
 
 # %% tags=["hide-output"]
@@ -499,12 +498,12 @@ assert early[1].mean() + 0.1 < min(early[16].mean(), early[200].mean())
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# They seem to harm: a single pair is best. That cannot be how learning works. What is missing from this table?
+# They seem to harm: on average a single pair is best. What is missing from this table?
 #
 # </details>
 #
-# What is missing is the error on the pairs that were *seen*, and a longer training. **Look at seen and unseen pairs, left and right: which of the six
-# networks have not even learned their own pairs? Which have learned them by heart?**
+# What is missing is the error on the pairs that were *seen*, and a longer training. **Look at seen and unseen pairs, left and
+# right: which of the six settings have not even learned their own pairs? Which know their own pairs far better than others?**
 
 # %% tags=["hide-output"] mystnb={"image": {"alt": "Share of the motion that is left against the number of training pairs, for seen and unseen pairs, after 200 and after 1000 steps. After 200 steps a single pair is lowest on both and 16 and 200 pairs are near one on both. After 1000 steps 16 and 200 pairs are far below a single pair on unseen pairs, and the distance between seen and unseen shrinks with the number of pairs."}}
 draw(record)
@@ -524,13 +523,13 @@ assert seen[1].max() < seen[16].min() < seen[16].max() < seen[200].min()
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# After 200 steps, 16 and 200 pairs have not been learned at all: seen and unseen motion are left alike. It was stopped early. After 1000
-# steps the order is turned round: one pair is the worst in every seed. It shows the largest *gap* between seen and unseen, which is *overfitting*:
-# weights that hold that pair's field.
+# After 200 steps, 16 and 200 pairs have hardly been learned: seen and unseen motion are left alike. It was stopped early. After
+# 1000 steps the order is turned round: one pair is the worst in every seed. It shows the largest *gap* between seen and unseen,
+# which is *overfitting*: weights that suit that pair and serve others less.
 #
-# Two numbers, two questions. The **gap** says what more pairs would bring: much for one pair, little for 200. The share left of **seen** motion says what more steps would
-# bring: it is largest for 200 pairs, each of which was seen least often. 16 and 200 pairs are level on unseen pairs here, and this training is still too short
-# to say which is better.
+# Two numbers, two questions. The **gap** says what more pairs can bring: much for one pair, little for 200. The share left of
+# **seen** motion says what more steps may bring: it is largest for 200 pairs, each of which was seen least often. 16 and 200
+# pairs are level on unseen pairs here, and this training is still too short to say which is better.
 #
 # </details>
 #
@@ -579,14 +578,15 @@ assert min(others) > 0.1
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# The larger the motion, the larger the share that this network leaves (three seeds of another follow); and a patient who lies still is moved,
-# by this one and by the three from above.
+# The larger the motion, the larger the share that this network leaves (three seeds of another follow); and a patient who lies
+# still is moved, by this one and by the three from above.
 #
 # </details>
 #
-# The obvious reason: the network never saw such motion. **Is it the right one? What is the control?** Another network, trained on patients who
-# move twice as far; and a search, and Demons with one level and with three, which have seen nothing at all. If unfamiliar motion were the
-# trouble, the network that is familiar with it would leave less of it.
+# The obvious reason for the larger share: the network never saw such motion. (It never saw half the motion either, and leaves no
+# larger share of that.) **Is it the right one? What is the control?** The network of the record, trained on usual patients or on
+# patients who move twice as far; and a search, and Demons with one level and with three, which have seen nothing at all. If
+# unfamiliar motion were the trouble, the network that is familiar with it would leave less of it.
 
 # %% tags=["hide-output"]
 motions = ("usual motion", "twice the motion")
@@ -622,9 +622,10 @@ assert abs(left["Demons, levels: 3", 2.0] - left["Demons, levels: 3", 1.0]) < 0.
 # Demons with one level included, leaves more of the large motion than of the usual one. So it is not unfamiliar, it is *hard*: where organs
 # no longer overlap themselves the loss has no slope towards the truth, and a network that learns by that slope learns little. Demons with three
 # levels says that this is the reason: it begins on a coarse image, where organs do overlap, and leaves no more of the large motion than of
-# the usual one. Training on large motion is not the cure; a loss that sees farther, or a recursion (chapter 11), may be.
+# the usual one. Training on large motion is no cure in as many steps; a loss that sees farther, or a recursion (chapter 11),
+# may be.
 #
-# What *is* unfamiliar is stillness, and there the small motion that is invented is the network's own.
+# Stillness was not in the training either. Whether that is why a still patient is moved, no control here says.
 #
 # </details>
 #
@@ -738,4 +739,4 @@ check("learning-visits", 12500, pairs=16, steps=1000, more=200)
 #   neither start nor training to be closer: compare with a good one.
 # * First look at the error on *seen* pairs. While that is high, the number of pairs is not what is missing.
 # * Before "it never saw that", train one that did.
-# * A network does not know stillness unless its layers do.
+# * Equal images are moved unless the layers rule it out: every trained network here moved them.
