@@ -303,6 +303,7 @@ for name in ("decoder.0.shmoe", "decoder.1.shmoe", "decoder.2.shmoe"):
     chance = (y * x).sum().item()
     print(f"{name}: same first expert at {same:.0%} of the places, chance {chance:.0%}")
     assert same < 0.5
+    assert same < 0.05 if "2" in name else same > chance + 0.05
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
@@ -370,7 +371,10 @@ for index, expert in enumerate(routing.experts):
     with rerouted(routers, without=dict.fromkeys(decoder, (index,))):
         without = metrics.evaluate({"m": model}, test, surfaces=False)["m"]["epe"]
     growth[expert] = without - complete
-load = torch.cat([result.routing[name].load() for name in decoder]).mean(0).tolist()
+with torch.no_grad():
+    asked = [model(one.moving[None], one.fixed[None]).routing for one in test]
+load = torch.cat([one[name].load() for one in asked for name in decoder])
+load = load.mean(0).tolist()
 figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
 axes[0].bar(routing.experts, load, color="#3952c5")
 axes[0].set_title("load, mean over the decoder", fontsize=9)
@@ -382,6 +386,7 @@ for expert, grown in growth.items():
 order = sorted(growth, key=growth.get)
 assert growth[order[-1]] > 3 * growth[order[-2]]  # one is missed most by far
 assert max(load) < 2 * min(load)  # though none is asked far more often
+assert order[-1] == "1²" != routing.experts[load.index(max(load))]
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>

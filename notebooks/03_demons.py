@@ -88,7 +88,7 @@ boxes = {
     "add: s + u": (8.6, 0.6),
     "smooth s\n(elastic)": (10.1, 0.6),
 }
-arrows = [(0, 4, "(H, W)"), (1, 3, "(H, W)"), (2, 3, "(2, H, W)"), (3, 4, "(H, W)")]
+arrows = [(0, 4, "(H, W)"), (0, 5, ""), (1, 3, "(H, W)"), (2, 3, "(2, H, W)"), (3, 4, "(H, W)")]
 arrows += [(3, 5, "(H, W)"), (4, 6, "(H, W)"), (5, 6, "(2, H, W)")]
 arrows += [(6, 7, ""), (7, 8, ""), (8, 9, "")]
 places, white = list(boxes.values()), {"fc": "white", "ec": "none", "pad": 1}
@@ -723,6 +723,7 @@ with_it, without = names[-2:]
 assert min(ends["rough", "log"], ends["rough", with_it]) > nothing
 assert ends["rough", without] < 0.8 * nothing
 assert max(abs(ends["gentle", n] - ends["gentle", "log"]) for n in names[-2:]) < 0.2
+assert max(ends["gentle", n] for n in names) < nothing
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>

@@ -490,7 +490,7 @@ large = unseen[0]  # none of them is among the training pairs
 
 
 def weights_of_heads(network, pair, layer="encoder.1.moa"):
-    """Weights of all heads and tokens of the fixed image, (windows, heads, T, T)."""
+    """Weights of all heads for every token of the fixed image, (heads, tokens, T)."""
     with torch.no_grad(), observe(network) as seen:
         network(pair.moving[None], pair.fixed[None])
     layer, features = seen[layer].layer, seen[layer].features[1:2]
@@ -498,7 +498,9 @@ def weights_of_heads(network, pair, layer="encoder.1.moa"):
     tokens = windows.split(features)
     queries = torch.einsum("mtc,ncd->mntd", tokens, layer.query)
     keys = torch.einsum("mtc,cd->mtd", tokens, layer.key)[:, None].expand_as(queries)
-    return attend(queries, keys, keys, windows.valid(features.device)[:, None, None])[1]
+    valid = windows.valid(features.device)  # (windows, T): windows at the border are padded
+    weights = attend(queries, keys, keys, valid[:, None, None])[1]
+    return weights.transpose(0, 1)[:, valid]
 
 
 # %%
@@ -511,8 +513,8 @@ network = models.load_model("abdomen-flat")
 measured = {}
 networks = {"trained": network} | {f"drawn, seed {s}": drawn(s) for s in range(3)}
 for name, one in networks.items():
-    w = torch.cat([weights_of_heads(one, pair_of) for pair_of in unseen])
-    apart = (w[:, :, None] - w[:, None]).abs().sum(-1).mean((0, 3)) / 2
+    w = torch.cat([weights_of_heads(one, pair_of) for pair_of in unseen], 1)
+    apart = (w[:, None] - w[None]).abs().sum(-1).mean(-1) / 2
     others = apart[~torch.eye(8, dtype=torch.bool)].mean().item()
     measured[name] = w.amax(-1).mean().item(), others
     print(f"{name:14} best token {measured[name][0]:.2f}, two heads apart {others:.2f}")
@@ -529,7 +531,7 @@ for one in list(measured)[1:]:
 # In each row: a token (a cross marks its place) and where four of the eight heads look from it. The last two rows are
 # one station.
 
-# %% mystnb={"image": {"alt": "Three rows. Each has the fixed image with a marked token, then where heads 0, 1, 3 and 5 look from there. Row 1, kidney's lower edge: head 0 on one far token, head 5 along the vessels. Row 2, inside the kidney: head 0 spread along the left border of the window. Row 3 shows the neighbour of row 4 across a window's cut, with maps that share no token."}}
+# %% mystnb={"image": {"alt": "Four rows. Each has the fixed image with a marked token, then where heads 0, 1, 3 and 5 look from there. Row 1, kidney's lower edge: head 0 on one far token, head 5 along the vessels. Row 2, inside the kidney: head 0 spread along the left border of the window. Rows 3 and 4: neighbours on either side of a window's cut, with maps that share no token."}}
 with torch.no_grad(), observe(network) as seen:
     network(large.moving[None], large.fixed[None])
 attention, tokens = seen["encoder.1.moa"].layer, seen["encoder.1.moa"].features[1:2]

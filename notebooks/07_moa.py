@@ -170,6 +170,8 @@ gates = routing.gates[0, 0].flatten(1).T  # (36, 8)
 results = [f(layer, tokens, gates).T.reshape(mixed.shape) for f in (gated, chosen_rows)]
 for result in results:
     torch.testing.assert_close(result, mixed)
+ones = torch.ones_like(gates)  # the first is the second with every gate at one
+torch.testing.assert_close(all_heads(layer, tokens), gated(layer, tokens, ones))
 slopes = []
 for result in (mixed, *results):
     loss = result.square().sum()
@@ -359,7 +361,7 @@ assert all(along > 0.6 > 0.1 > stay for stay, along in list(follows.values())[1:
 #
 # The picture shows where the two chosen heads look from three tokens; the views below it walk through each decision.
 
-# %% mystnb={"image": {"alt": "Three rows: the fixed image with a marked token, its eight gates as bars, and where its two chosen heads look. Row 1, kidney's lower edge: one gate of one, the head looks at one far token. Row 2, between liver and vessels: two gates of similar size, both heads spread widely. Row 3, the spine below: one head on one neighbouring token."}}
+# %% mystnb={"image": {"alt": "Three rows: the fixed image with a marked token, its eight gates as bars, and where its two chosen heads look. Row 1, kidney's lower edge: one gate of one, the head looks at one far token. Row 2, between liver and vessels: two gates of similar size, both heads spread widely. Row 3, the spine below: one head on a few tokens above, the other on a single neighbour."}}
 with torch.no_grad(), observe(network) as seen:
     network(pair.moving[None], pair.fixed[None])
 level = seen["encoder.1.moa"]

@@ -541,8 +541,8 @@ for kind in ("full", "nested", "separable"):
     print(f"{kind:10}{weights:8}{counts[0]:20.0f}{counts[1]:15.0f}", end="")
     print(f"{float(found):14.0f}{per_product:10.1f}")
 full, nested, separable = counted.values()
-print(f"full over nested: experts {full[0] / nested[0]:.2f}, ", end="")
-print(f"in the layer {full[1] / nested[1]:.2f}, milliseconds {full[2] / nested[2]:.2f}")
+print(f"full over nested, in the layer: products {full[1] / nested[1]:.2f}, ", end="")
+print(f"milliseconds {full[2] / nested[2]:.2f}")
 print("the naive layer, full kernels, milliseconds:", naive_found.strip())
 assert separable[1] < nested[1] < full[1]
 assert nested[2] < full[2] < separable[2]
@@ -869,10 +869,10 @@ check("shmoe-fold", folded_kernel)
 check("shmoe-cost", 496 / 82)
 
 # %% [markdown]
-# **5.** Three convolutions of extent 3 in a row, without activation: the extent of the kernel that they make?
+# **5.** Five convolutions of extent 3 in a row, without activation: the extent of the kernel that they make?
 
 # %% tags=["solution"]
-check("shmoe-extent", 7)
+check("shmoe-extent", 11)
 
 # %% [markdown]
 # **6.** Two experts are chosen with gates 0.3 and 0.7; of the four proposals 0.5, −1, 2, 0.25 the chosen are the first and the last. The

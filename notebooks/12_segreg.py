@@ -61,7 +61,7 @@ plt.rcParams["figure.dpi"] = 110
 # hardly any: the true field jumps. Below is a chest whose motion is known. (*Fixed* is the image whose grid the field lives
 # on, *moving* the one that is read at $x + u(x)$.)
 
-# %% mystnb={"image": {"alt": "Fixed chest, moving chest, the region inside the pleura, and the true displacement along rows, which is large inside the pleura below and jumps to nearly zero at its outline."}}
+# %% mystnb={"image": {"alt": "Fixed chest, moving chest, the region inside the pleura, and the true displacement along y, which is large inside the pleura below and jumps to nearly zero at its outline."}}
 shape = budget.pick(smoke=(64, 64), full=(160, 160))
 pair = phantoms.make("lung", shape, 9000)
 inside = torch.isin(pair.fixed_labels, torch.tensor(SLIDING))
@@ -73,7 +73,7 @@ limit = float(pair.displacement[0][pair.region[0]].abs().max())
 style = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
 vertical = torch.where(pair.region[0], pair.displacement[0], torch.nan)
 drawn = axes[3].imshow(vertical, **style)
-axes[3].set_title("true displacement along rows", fontsize=9)
+axes[3].set_title("true displacement along y", fontsize=9)
 axes[3].set_axis_off()
 figure.colorbar(drawn, ax=axes[3], label="voxels")
 plt.show()
@@ -360,7 +360,7 @@ for ax, region in zip(axes[1:4], (0, *sized[:2]), strict=True):
     name = "background" if region == 0 else patient.label_names[region]
     ax.set_title(f"partial: {name}", fontsize=9)
 drawn = axes[4].imshow(parts.displacement[0, 0], **style)
-axes[4].set_title("merged, along rows", fontsize=9)
+axes[4].set_title("merged, along y", fontsize=9)
 for ax in axes[1:]:
     ax.set_axis_off()
 figure.colorbar(drawn, ax=axes[4], label="voxels")

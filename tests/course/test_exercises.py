@@ -103,7 +103,7 @@ CASES = {
     "moa-saved": ({"heads": 8, "k": 2}, 4, {0.25: "share that is left", 3: "Count"}),
     "moa-permute": ({}, ("query", "output"), {("query", "key"): "nothing in them", ("query",): "own"}),
     "shmoe-cost": ({}, 6.05, {1.6: "one dimension", 12.7: "one link", 3: "Add k^3"}),
-    "shmoe-extent": ({}, 7, {9: "do not add", 27: "strides", 5: "How far"}),
+    "shmoe-extent": ({}, 11, {15: "do not add", 243: "strides", 7: "three links", 5: "How far"}),
     "shmoe-voxel": (
         {"gates": [0.5, 0.0, 0.5], "proposals": [1.0, 9.0, 3.0]},
         2.0,

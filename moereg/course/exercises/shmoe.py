@@ -23,13 +23,15 @@ def cost(answer: float) -> tuple[bool, str]:
 
 
 def extent(answer: int) -> tuple[bool, str]:
-    """Three 3^D convolutions one after the other, without activation: the extent of the kernel that they make?"""
-    if answer == 7:
-        return True, "Each link adds one voxel on either side: 3, 5, 7. It is one linear convolution of that extent."
-    if answer == 9:
+    """Five 3^D convolutions one after the other, without activation: the extent of the kernel that they make?"""
+    if answer == 11:
+        return True, "Each link adds one voxel on either side: 3, 5, 7, 9, 11, and all are one linear convolution."
+    if answer == 15:
         return False, "Extents do not add up: a link of extent 3 reaches one voxel further, not three."
-    if answer == 27:
-        return False, "That would be three strides of 3, or the weights of one link."
+    if answer == 243:
+        return False, "That would be five strides of 3. These links have none."
+    if answer == 7:
+        return False, "That is the chain of three links above."
     return False, "How far to the left can the output at x see after one link, after two, after three?"
 
 
