@@ -79,12 +79,22 @@ def root(tmp_path):
         for q, d in zip((1, 2, 3), values, strict=True)
     ]
     (experiments / "two.json").write_text(json.dumps({"findings": [{"rows": rows}, {"rows": points}]}))
-    methods = {name: {"pairs": [{"dice_mean": d, "epe": d} for d in dices]} for name, dices in
-               (("net", (0.8, 0.9, 1.0)), ("demons", (0.7, 0.8, 0.85)))}  # fmt: skip
-    (weights / "net.json").write_text(json.dumps({"methods": methods}))
+    methods = {
+        name: {"pairs": [{"pair": f"{place}", "dice_mean": d, "epe": d} for place, d in enumerate(dices)]}
+        for name, dices in (("net", (0.8, 0.9, 1.0)), ("demons", (0.7, 0.8, 0.85)), ("rival", (0.6, 0.6, 0.9)))
+    }
+    elsewhere = {"elsewhere": {"pairs": methods["rival"]["pairs"][1:]}}
+    for name, own in {"net": methods, "rival": methods, "elsewhere": elsewhere}.items():
+        (weights / f"{name}.json").write_text(json.dumps({"methods": own}))
     (tmp_path / "notebooks" / "01_x.py").write_text('# %%\n# a title\n\n# %%\nassert 1 + 1 == 2, "sums are right"\n')
     (tmp_path / "test_it.py").write_text("def test_sums():\n    pass\n")
     return tmp_path
+
+
+def test_networks_of_two_cards_are_compared_on_the_same_pairs_alone(root):
+    given = {"card": "net", "rival": "elsewhere", "measure": "dice", "expect": "higher"}
+    with pytest.raises(ValueError, match="net and elsewhere were measured on different pairs"):
+        tool.outcome(row(given), root)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +108,8 @@ def root(tmp_path):
          "dice -0.100"),
         ({"card": "net", "against": "demons", "measure": "dice", "expect": "higher"}, True, "1 seed, 3 pairs"),
         ({"card": "net", "against": "demons", "measure": "epe", "expect": "lower"}, False, "epe +0.117"),
+        ({"card": "net", "rival": "rival", "measure": "dice", "expect": "higher"}, False, "dice +0.200"),
+        ({"card": "net", "rival": "rival", "against": "demons", "measure": "dice", "expect": "lower"}, False, "+0.117"),
         ({"line": "two", "finding": 1, "way": "straight", "at_least": 0.9}, True, "R² 1.000"),
         ({"line": "two", "finding": 1, "way": "bent", "at_least": 0.9}, False, "R² 0.0"),
         ({"mean": "one", "rows": {"v": "b"}, "measure": "dice", "at_least": 0.3}, True, "dice 0.3000, mean of 3"),

@@ -76,9 +76,15 @@ def _sound(rows: Sequence[dict]) -> list[dict]:
 
 
 def _card(evidence: dict, root: Path) -> Outcome:
-    methods = _json(root / "data" / "weights" / f"{evidence['card']}.json")["methods"]
-    key = {"dice": "dice_mean"}.get(evidence["measure"], evidence["measure"])
-    first, second = ([pair[key] for pair in methods[name]["pairs"]] for name in (evidence["card"], evidence["against"]))
+    name, key = evidence["card"], {"dice": "dice_mean"}.get(evidence["measure"], evidence["measure"])
+    rival = evidence.get("rival", name)  # a network on its own card, or a method on this one
+    first, second = (
+        _json(root / "data" / "weights" / f"{card}.json")["methods"][method]["pairs"]
+        for card, method in ((name, name), (rival, evidence.get("against", rival)))
+    )
+    if [pair["pair"] for pair in first] != [pair["pair"] for pair in second]:
+        raise ValueError(f"the cards of {name} and {rival} were measured on different pairs.")
+    first, second = ([pair[key] for pair in pairs] for pairs in (first, second))
     return _judged(paired_effect(first, second), evidence["expect"], evidence["measure"])
 
 
