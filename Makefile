@@ -19,7 +19,7 @@ help:
 	@echo 'make course-check  the form of the chapters: lengths, prompts, aims, numbers in prose, figures'
 	@echo 'make student    the same with stubs in place of solutions, into build/student'
 	@echo 'make slides     every chapter as slides for the projector, HTML and PDF, into build/slides'
-	@echo 'make experiments  train the variants that chapter 09 compares (an hour)'
+	@echo 'make experiments  the trained experiments of the course, a process for each core (hours; goes on where it was broken off)'
 	@echo 'make weights    train the networks of data/weights again (hours; goes on where it was broken off)'
 	@echo 'make onnx       the network of the site as ONNX, after its weights changed'
 	@echo 'make gpu        what only a GPU shows, in pieces, with the Python that has its torch; make gpu-bundle: the wheels it lacks'

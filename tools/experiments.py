@@ -6,8 +6,9 @@
 
 Two-dimensional but for `kinds` and the audits of the two networks that ship, so that fifty networks train on a laptop.
 Every file holds the protocol, the machine, all rows, and the sentence that is computed from them; the notebooks show
-these files. An experiment that was broken off goes on with the networks that it had trained (`--work`); empty that
-folder when the code of networks or of training changes.
+these files. Every core gets a process of one thread, which takes one experiment after another (`--workers`). What was
+broken off goes on with the networks that it had trained (`--work`); empty that folder when the code of networks or of
+training changes.
 """
 
 import argparse
@@ -45,6 +46,8 @@ from moereg.experiments.worth import worth_sentence
 from moereg.files import write_json_whole
 from moereg.models import SMALL_BACKBONE, load_model
 from moereg.training import TrainingConfig
+from tools.compare import cores
+from tools.experiments_pool import groups_of, longest_first, side_by_side
 from tools.weights import LARGE, RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,10 +132,6 @@ def sliding_protocol(scale: Scale) -> RegionProtocol:
         groups=(lung.SLIDING,),  # what the pleura holds; everything else is the second region
         smoothness=(0.03, 0.1) if scale.quick else (0.01, 0.03, 0.1, 0.3),
     )
-
-
-def volume_protocol(scale: Scale) -> Protocol:
-    return Protocol(scale.training(steps=100), seeds=(0,))
 
 
 def amount_protocol(scale: Scale) -> Protocol:
@@ -250,13 +249,12 @@ def run_growth(scale: Scale) -> Outcome:
     return [(ex.growth(task, protocol, on_rows=say), protocol)]
 
 
-def run_contest(scale: Scale, *, volumes: bool) -> Outcome:
+def run_contest(scale: Scale) -> Outcome:
     """DrivenMorph, VoxelMorph and classical Demons on two kinds of anatomy."""
-    protocol = volume_protocol(scale) if volumes else base_protocol(scale)
+    protocol = base_protocol(scale)
     rows = []
     for anatomy in ("abdomen", "brain"):
-        name = f"{anatomy}, {scale.volume[0]}^3" if volumes else f"{anatomy}, {scale.flat[0]}^2"
-        task = scale.task(name, anatomy=anatomy, volumes=volumes, train=24 if volumes else None)
+        task = scale.task(f"{anatomy}, {scale.flat[0]}^2", anatomy=anatomy)
         rows += ex.contest_rows(task, protocol, (CHAMPION, *RIVALS), sizes=CONTEST_SIZES, on_rows=say)
     return [(ex.contest(rows, CHAMPION, RIVALS), protocol)]
 
@@ -340,8 +338,7 @@ EXPERIMENTS: dict[str, Callable[[Scale], Outcome]] = {
     "ablation": run_ablation,
     "amount": run_amount,
     "axis": run_axis,
-    "contest": lambda scale: run_contest(scale, volumes=False),
-    "contest_volumes": lambda scale: run_contest(scale, volumes=True),
+    "contest": run_contest,
     "stability": run_stability,
     "decisions": run_decisions,
     "growth": run_growth,
@@ -417,10 +414,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--judge", action="store_true")
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--work", type=Path, default=WORK, help="networks of experiments that were broken off")
+    parser.add_argument(
+        "--workers", type=int, default=cores(), help="processes side by side; default: one for each core"
+    )
     options = parser.parse_args(arguments)
     if options.quick and options.out.resolve() == FOLDER.resolve():
         parser.error("--quick needs --out: its numbers mean nothing and must not replace recorded ones")
-    for name in options.names or EXPERIMENTS:
+    names = options.names or list(EXPERIMENTS)
+    groups = groups_of(names, SHARED)
+    if not options.judge and options.workers > 1 and len(groups) > 1:
+        passed = ["--out", str(options.out), "--work", str(options.work), *(["--quick"] if options.quick else [])]
+        side_by_side(longest_first(groups, FOLDER), passed, options.workers)
+        return
+    for name in names:
         path = options.out / f"{name}.json"
         if options.judge:
             record = judge(json_of(path))
