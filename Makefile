@@ -24,7 +24,7 @@ help:
 	@echo 'make onnx       the network of the site as ONNX, after its weights changed'
 	@echo 'make gpu        what only a GPU shows, in pieces, with the Python that has its torch; make gpu-bundle: the wheels it lacks'
 	@echo 'make bench      measure speed'
-	@echo 'make compare    all methods, every measure, on the same pairs (half an hour or more)'
+	@echo 'make compare    all methods, every measure, on the same pairs (a quarter of an hour on two cores)'
 	@echo 'make lint       ruff, order of imports, types, bundles in step with their sources; make format: let ruff rewrite'
 
 demo:

@@ -78,18 +78,18 @@ print(f"{error(0 * truth):.2f} voxels of motion on average")
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Flow chart of one iteration. Moving image and field s enter the warp, which gives the warped image. With the fixed image it gives the difference d; the gradient J comes from the images. Difference and gradient give the force u, a field. Fluid smoothing acts on u, then u is added to s, elastic smoothing acts on the sum, and an arrow leads the new field back to the start."}}
 boxes = {
     "fixed F": (0, 1.6),
-    "moving M": (0, 0.8),
-    "field s": (0, 0.0),
-    "warp": (1.8, 0.4),
-    "difference d\n= F - warped": (3.7, 1.2),
-    "gradient J": (3.7, 0.0),
-    "force u": (5.6, 0.6),
-    "smooth u\n(fluid)": (7.1, 0.6),
-    "add: s + u": (8.6, 0.6),
-    "smooth s\n(elastic)": (10.1, 0.6),
+    "moving M": (0, 0.6),
+    "field s": (0, -0.2),
+    "warp": (1.8, 0.2),
+    "difference d\n= F - warped": (3.7, 0.2),
+    "gradient J": (3.7, 1.4),
+    "force u": (5.6, 0.8),
+    "smooth u\n(fluid)": (7.1, 0.8),
+    "add: s + u": (8.6, 0.8),
+    "smooth s\n(elastic)": (10.1, 0.8),
 }
-arrows = [(0, 4, "(H, W)"), (0, 5, ""), (1, 3, "(H, W)"), (2, 3, "(2, H, W)"), (3, 4, "(H, W)")]
-arrows += [(3, 5, "(H, W)"), (4, 6, "(H, W)"), (5, 6, "(2, H, W)")]
+arrows = [(0, 4, "(H, W)"), (0, 5, "(H, W)"), (1, 3, "(H, W)"), (2, 3, "(2, H, W)")]
+arrows += [(3, 4, "(H, W)"), (3, 5, "(H, W)"), (4, 6, "(H, W)"), (5, 6, "(2, H, W)")]
 arrows += [(6, 7, ""), (7, 8, ""), (8, 9, "")]
 places, white = list(boxes.values()), {"fc": "white", "ec": "none", "pad": 1}
 _, ax = plt.subplots(figsize=(10.5, 2.9), layout="constrained")
@@ -99,11 +99,11 @@ for start, end, label in arrows:
     middle = (x0 + x1) / 2, (y0 + y1) / 2
     ax.text(*middle, label, ha="center", va="center", fontsize=7, bbox=white)
 back = {"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.16", "color": "#b70b60"}
-ax.annotate("", (0.1, -0.18), (10.1, 0.34), arrowprops=back)
+ax.annotate("", (0.1, -0.38), (10.1, 0.54), arrowprops=back)
 ax.text(6, -0.75, "again: u and s are (2, H, W)", color="#b70b60", fontsize=8)
 for name, (x, y) in boxes.items():
     ax.text(x, y, name, ha="center", va="center", fontsize=8, bbox={"fc": "#eef2ff"})
-ax.set(xlim=(-0.7, 10.9), ylim=(-0.95, 1.85))
+ax.set(xlim=(-0.7, 10.9), ylim=(-1.1, 1.85))
 ax.set_axis_off()
 plt.show()
 

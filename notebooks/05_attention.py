@@ -498,7 +498,8 @@ def weights_of_heads(network, pair, layer="encoder.1.moa"):
     tokens = windows.split(features)
     queries = torch.einsum("mtc,ncd->mntd", tokens, layer.query)
     keys = torch.einsum("mtc,cd->mtd", tokens, layer.key)[:, None].expand_as(queries)
-    valid = windows.valid(features.device)  # (windows, T): windows at the border are padded
+    # (windows, T): windows at the border are padded
+    valid = windows.valid(features.device)
     weights = attend(queries, keys, keys, valid[:, None, None])[1]
     return weights.transpose(0, 1)[:, valid]
 

@@ -622,36 +622,6 @@ assert judged["VoxelMorph against Demons", "dice"] == "not told apart"
 #
 # </details>
 #
-# ### In volumes
-#
-# *A first reading may leave this section out.*
-#
-# One training each (32³), of 100 steps, and of each method only the mean over pairs was kept: every figure is a single value, and nothing here
-# can be told apart by the rule. **Look at the endpoint error of VoxelMorph and at that of doing
-# nothing, before you look at anything else.**
-
-# %% tags=["hide-output"] mystnb={"image": {"alt": "Dice and endpoint error of each method on volumes of abdomen and brain; VoxelMorph's endpoint error is about that of doing nothing."}}
-volumes = recorded("contest_volumes").finding
-for task in dict.fromkeys(row["task"] for row in volumes.rows):
-    print(task)
-    for row in (row for row in volumes.rows if row["task"] == task):
-        print(f"   {row['method']:20} Dice {row['dice']:.3f}, error {row['epe']:.2f}")
-display(viz.draw(volumes))
-error = {(row["task"], row["method"]): row["epe"] for row in volumes.rows}
-abdomen, brain = dict.fromkeys(row["task"] for row in volumes.rows)
-assert error[abdomen, "voxelmorph"] > 0.9 * error[abdomen, "identity"]
-names = {name for task, name in error if name.startswith("demons")}
-assert error[brain, "drivenmorph"] > min(error[brain, name] for name in names)
-
-# %% [markdown]
-# <details><summary>What you should have seen</summary>
-#
-# A yardstick that is no closer than doing nothing is no yardstick: it has learned hardly anything. Demons is the
-# opponent to look at. On brains its endpoint error is the smaller one, while DrivenMorph has the higher Dice. The two need not agree, for Dice
-# does not see what moves inside a label (chapter 13); whether they disagree here, single values do not say.
-#
-# </details>
-#
 # ### Every voxel, or every second one?
 #
 # *A first reading may leave this section out.*
@@ -713,35 +683,54 @@ assert small.statistic < 0 < 0.05 - small.pvalue
 #
 # </details>
 #
-# And on real scans, hippocampus MR: the network that ships, opened on 38 pairs of people whom nobody was trained on. It
-# learned from labels, which neither classical method sees. The true motion is not known, so there is Dice alone. Beside it SHMoAReg, which
-# was trained by the same loss, and for longer. **Whom will it beat?**
+# ### In volumes, on real scans
+#
+# *A first reading may leave this section out.*
+#
+# Hippocampus MR, networks that ship, on 38 pairs of people whom nobody was trained on. They learned from labels, by one
+# loss; the two classical methods see none. The true motion is not known, so there is Dice alone. VoxelMorph was given as
+# many *seconds* as SHMoAReg, DrivenMorph fewer. **Does the order of the phantoms hold? And would more seconds have helped
+# DrivenMorph?**
 
 # %% tags=["hide-output"]
-scans, steps = {}, {}
-for name in ("hippocampus-drivenmorph", "hippocampus"):
+scans, trained = {}, {}
+for name in ("voxelmorph", "drivenmorph", ""):
+    name = "-".join(filter(None, ("hippocampus", name)))
     card = json.loads(find_weights(name).with_suffix(".json").read_text())
     scans |= {key: row for key, row in card["methods"].items() if "refined" not in key}
-    steps[name] = card["training"]["steps"]
+    minutes = card["made"]["seconds"] / 60
+    trained[name] = f"{card['training']['steps']:6} steps, {minutes:.0f} minutes, "
+    trained[name] += f"{card['parameters']:,} parameters"
+    if name == "hippocampus-drivenmorph":
+        curve = {p["step"]: p["dice"] for p in card["made"]["validation"]}
 for name, row in scans.items():
-    trained = f"{steps[name]:6} steps" if name in steps else ""
     print(f"{name:24}Dice {row['dice']:.3f},", end=" ")
-    print(f"folds {row['fold_fraction']:.3%} {trained}")
+    print(f"folds {row['fold_fraction']:.3%} {trained.get(name, '')}")
+
+# %% tags=["hide-output"]
 own = scans["hippocampus-drivenmorph"]
 on_scans = {}
-for other in ("demons-symmetric", "greedy", "hippocampus"):
+for other in (name for name, row in scans.items() if row is not own):
     effect = metrics.method_effects(own, scans[other], ("dice",))["dice"]
     on_scans[other] = effect.judged("dice")
     print(f"DrivenMorph against {other}: {effect.text()}, {on_scans[other]}")
 assert on_scans["demons-symmetric"] == "better"
 assert on_scans["greedy"] == "not told apart"
-assert on_scans["hippocampus"] == "worse"
+assert on_scans["hippocampus"] == on_scans["hippocampus-voxelmorph"] == "worse"
+half = max(curve) // 2
+late = [dice for step, dice in curve.items() if step > half]
+print(f"DrivenMorph on validation pairs: {max(curve.values()):.3f} at most,", end=" ")
+print(f"{curve[half]:.3f} half way, {min(late):.3f} to {max(late):.3f} after it")
+assert max(late) < curve[half] + 0.01
 
 # %% [markdown]
 # <details><summary>What you should have seen</summary>
 #
-# Ahead of Demons, which saw no labels, and not told apart from the search that `register` makes without any training ("greedy"); behind SHMoAReg, which has more parameters and took more steps. Each is one training, and
-# the steps are not equal: which of the two systems is better on these scans, this does not say.
+# It does not hold: DrivenMorph, ahead of VoxelMorph on phantoms, is behind it here, and behind SHMoAReg. It is ahead of Demons, which saw no
+# labels, and not told apart from the search that `register` makes without any training ("greedy"). More seconds would
+# hardly have helped: on validation pairs it gained nothing in the second half. The motion of phantoms is what its formula
+# expects, one tissue that has moved; two people's hippocampi differ in more than that. Whether this is the reason has not
+# been tried. One training each: the intervals speak of other pairs, not of other trainings.
 #
 # </details>
 #

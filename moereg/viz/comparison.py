@@ -9,7 +9,7 @@ from matplotlib.ticker import NullFormatter
 
 from moereg.experiments.comparing import MEASURES, row_name
 from moereg.metrics import UNDECIDED
-from moereg.viz.palette import BETWEEN, MEASURED, OTHER, REFERENCE, SECOND_CONTROL
+from moereg.viz.palette import BETWEEN, CONTROL, MEASURED, OTHER, REFERENCE, SECOND_CONTROL
 from moereg.viz.style import heading
 
 WORDS = ("worse", UNDECIDED, "better")
@@ -99,12 +99,13 @@ def draw_costs(costs: Sequence[dict]) -> Figure:
 
 
 def draw_pair_costs(costs: Sequence[dict]) -> Figure:
-    """Time and memory of a pair for every method, trained or not, at the sizes that were measured: a dot for each."""
+    """Time and memory of a pair for every method that does anything, at the last three sizes: a dot for each."""
+    costs = [row for row in costs if row["method"] != "identity"]
     names = list(dict.fromkeys(row["method"] for row in costs))
     edges = sorted({row["edge"] for row in costs})
     figure = Figure(figsize=(9, 0.26 * len(names) + 1.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    shades = (BETWEEN, OTHER, MEASURED)
+    shades = (CONTROL, OTHER, MEASURED)
     for axes, (key, title, unit) in zip(
         panels,
         (("pair_seconds", "a pair, processor s", 1), ("pair_bytes", "a pair, peak memory, MiB", 2**20)),
