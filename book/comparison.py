@@ -60,7 +60,9 @@ def of_comparison(record: dict, folder: Path) -> list[str]:
     ]
     champion = {"method": "shmoareg", "budget": "steps", "refined": False}
     for task in dict.fromkeys(row["task"] for row in rows):
-        text += [f"## {task}", "", *measure_table([row for row in rows if row["task"] == task]), ""]
+        own = [row for row in rows if row["task"] == task]
+        text += [f"## {task}", "", *measure_table(own), ""]
+        text += [":::{dropdown} Dice of each structure", "", *label_table(own), "", ":::", ""]
         alt = f"Every measure of every method on {task}: a line for each method, a dot for each seed."
         text += _picture(draw_measures(rows, task), pictures / f"{task}.png", alt)
     found = verdicts(rows, champion, rivals_of(rows, champion))
@@ -98,6 +100,18 @@ def measure_table(rows: Sequence[dict]) -> list[str]:
         for key in MEASURES:
             values = [row[key] for row in rows if row_name(row) == name and row[key] is not None]
             cells.append(f"{np.mean(values):.{DIGITS.get(key, 3)}f}" if values else "–")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def label_table(rows: Sequence[dict]) -> list[str]:
+    """Dice of each structure, a row per kind of method, means over seeds and pairs."""
+    labels = list(dict.fromkeys(name for row in rows for name in row["dice_per_label"]))
+    lines = [f"| method | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
+    for name in dict.fromkeys(row_name(row) for row in rows):
+        own = [row["dice_per_label"] for row in rows if row_name(row) == name]
+        known = {label: [one[label] for one in own if one.get(label) is not None] for label in labels}
+        cells = [f"{np.mean(values):.3f}" if values else "–" for values in known.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 

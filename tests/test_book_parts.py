@@ -430,6 +430,18 @@ def test_an_address_that_leads_nowhere_gets_a_page_whose_links_lead_on():
     assert "<article>" in page
 
 
+def test_dice_of_each_structure_is_the_mean_over_seeds_where_it_is_known():
+    common = {"method": "net", "budget": "steps", "refined": False}
+    rows = [common | {"dice_per_label": labels} for labels in ({"liver": 0.8, "aorta": None}, {"liver": 0.6})]
+    rows.append({"method": "idle", "budget": None, "refined": False, "dice_per_label": {"aorta": 0.25}})
+    assert comparison.label_table(rows) == [
+        "| method | liver | aorta |",
+        "|---|---|---|",
+        "| net, equal steps | 0.700 | – |",
+        "| idle | – | 0.250 |",
+    ]
+
+
 def test_the_page_of_speed_writes_exponents_as_such():
     aim = {"what": "windows of 8^3, 24^3", "kind": "share", "aim": 1.0, "measured": 0.5, "met": True}
     text = "\n".join(comparison.of_speed({"date": "today", "machine": "One.", "aims": [aim]}))

@@ -56,7 +56,8 @@ in a large matrix product ({peak:.0f} thousand million), as a share of the time 
 
 {limit}
 
-What is compared with what stands in `cases.py`. Times depend on the machine and on what else it does, ratios less so.
+What is compared with what stands in `cases.py`. TransMorph is not among it: the package of that name is another
+project. Times depend on the machine and on what else it does, ratios less so.
 Nothing in the test suite asserts a time.
 """
 

@@ -80,6 +80,7 @@ def test_in_miniature(tmp_path, monkeypatch, capsys):
     asked = [one["word"] for one in found if (one["task"], one["measure"]) == ("abdomen", "seconds")]
     assert f"| shmoareg | processor seconds per pair | {asked.count('worse')} of {len(asked)} |" in text
     assert text.count(":::{dropdown} To whom") == 4
+    assert text.count(":::{dropdown} Dice of each structure") == 1
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
     assert len(pictures) == 4
     assert all((tmp_path / picture).exists() for picture in pictures)
