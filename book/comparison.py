@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SPEED = ROOT / "tests" / "bench" / "speed.json"
 OURS = ("shmoareg", "drivenmorph", "rman", "segreg")
 GIGABYTES = (8, 24, 80)
+ABREAST = 6  # structures in one table
 DIGITS = {"fold_fraction": 4, "seconds": 3}
 
 
@@ -62,7 +63,7 @@ def of_comparison(record: dict, folder: Path) -> list[str]:
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
         text += [f"## {task}", "", *measure_table(own), ""]
-        text += [":::{dropdown} Dice of each structure", "", *label_table(own), "", ":::", ""]
+        text += [":::{dropdown} Dice of each structure", "", *label_tables(own), ":::", ""]
         alt = f"Every measure of every method on {task}: a line for each method, a dot for each seed."
         text += _picture(draw_measures(rows, task), pictures / f"{task}.png", alt)
     found = verdicts(rows, champion, rivals_of(rows, champion))
@@ -104,9 +105,15 @@ def measure_table(rows: Sequence[dict]) -> list[str]:
     return lines
 
 
-def label_table(rows: Sequence[dict]) -> list[str]:
-    """Dice of each structure, a row per kind of method, means over seeds and pairs."""
+def label_tables(rows: Sequence[dict]) -> list[str]:
+    """Dice of each structure, as many to a table as a page is wide."""
     labels = list(dict.fromkeys(name for row in rows for name in row["dice_per_label"]))
+    tables = [label_table(rows, labels[first : first + ABREAST]) for first in range(0, len(labels), ABREAST)]
+    return [line for table in tables for line in (*table, "")]
+
+
+def label_table(rows: Sequence[dict], labels: Sequence[str]) -> list[str]:
+    """Dice of these structures, a row per kind of method, means over seeds and pairs."""
     lines = [f"| method | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
     for name in dict.fromkeys(row_name(row) for row in rows):
         own = [row["dice_per_label"] for row in rows if row_name(row) == name]

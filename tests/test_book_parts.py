@@ -434,12 +434,18 @@ def test_dice_of_each_structure_is_the_mean_over_seeds_where_it_is_known():
     common = {"method": "net", "budget": "steps", "refined": False}
     rows = [common | {"dice_per_label": labels} for labels in ({"liver": 0.8, "aorta": None}, {"liver": 0.6})]
     rows.append({"method": "idle", "budget": None, "refined": False, "dice_per_label": {"aorta": 0.25}})
-    assert comparison.label_table(rows) == [
+    expected = [
         "| method | liver | aorta |",
         "|---|---|---|",
         "| net, equal steps | 0.700 | – |",
         "| idle | – | 0.250 |",
     ]
+    assert comparison.label_tables(rows) == [*expected, ""]
+    rows[0]["dice_per_label"] |= {str(number): 0.5 for number in range(5)}
+    text = comparison.label_tables(rows)
+    heads = [line for line in text if line.startswith("| method")]
+    assert heads == ["| method | liver | aorta | 0 | 1 | 2 | 3 |", "| method | 4 |"]
+    assert text[4] == "", "tables stand apart"
 
 
 def test_the_page_of_speed_writes_exponents_as_such():
