@@ -13,6 +13,7 @@ from tools.experiments_pool import groups_of, longest_first, side_by_side
 def test_those_that_share_networks_share_a_process_and_the_one_that_trains_is_first():
     assert groups_of(["stability", "axis", "heads"], {"stability": "axis"}) == [["axis", "stability"], ["heads"]]
     assert groups_of(["stability"], {"stability": "axis"}) == [["stability"]]
+    assert groups_of(["again", "first"], {"again": "first"}) == [["first", "again"]]
     assert sorted(name for group in groups_of(experiments.EXPERIMENTS, experiments.SHARED) for name in group) == sorted(
         experiments.EXPERIMENTS
     )
