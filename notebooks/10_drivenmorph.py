@@ -689,8 +689,8 @@ assert small.statistic < 0 < 0.05 - small.pvalue
 #
 # Hippocampus MR, networks that ship, on 38 pairs of people whom nobody was trained on. They learned from labels, by one
 # loss; the two classical methods see none. The true motion is not known, so there is Dice alone. VoxelMorph was given as
-# many *seconds* as SHMoAReg, DrivenMorph fewer. **Does the order of the phantoms hold? And would more seconds have helped
-# DrivenMorph?**
+# many *seconds* as SHMoAReg, DrivenMorph fewer. **Does the order of the phantoms hold? And had DrivenMorph
+# come to its end?**
 
 # %% tags=["hide-output"]
 scans, trained = {}, {}
@@ -727,8 +727,9 @@ assert max(late) < curve[half] + 0.01
 # <details><summary>What you should have seen</summary>
 #
 # It does not hold: DrivenMorph, ahead of VoxelMorph on phantoms, is behind it here, and behind SHMoAReg. It is ahead of Demons, which saw no
-# labels, and not told apart from the search that `register` makes without any training ("greedy"). More seconds would
-# hardly have helped: on validation pairs it gained nothing in the second half. The motion of phantoms is what its formula
+# labels, and not told apart from the search that `register` makes without any training ("greedy"). On validation pairs it
+# gained nothing in the second half of its training. That is no proof of an end: the learning rate falls along with the
+# steps, and a longer schedule was not tried. The motion of phantoms is what its formula
 # expects, one tissue that has moved; two people's hippocampi differ in more than that. Whether this is the reason has not
 # been tried. One training each: the intervals speak of other pairs, not of other trainings.
 #
