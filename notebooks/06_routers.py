@@ -301,10 +301,10 @@ def late(errors):
 variants = {f"k = 1, {rule}": {"gate": rule} for rule in rules[:3]}
 variants["k = 2, stopped"] = {"k": 2, "gate": "stopped"}
 runs = {name: train(**options) for name, options in variants.items()}
-print(f"{'':18}{'idle at step 250':27}{f'at step {steps}':26}error")
+print(f"{'':21}{'idle at step 250':27}{f'at step {steps}':26}error")
 for name, (loads, errors) in runs.items():
     early, end = idle(loads, 250).tolist(), idle(loads).tolist()
-    print(f"{name:18}{early!s:27}{end!s:26}{late(errors).mean():.3f}")
+    print(f"{name:21}{early!s:27}{end!s:26}{late(errors).mean():.3f}")
 
 # %% tags=["hide-output"]
 raw, frozen, stopped, two = runs.values()
